@@ -1,0 +1,14 @@
+//! `kdx ls`.
+
+use std::process::ExitCode;
+
+use super::Global;
+
+/// Arguments of `kdx ls`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: &Args, _global: &Global) -> miette::Result<ExitCode> {
+    Err(miette::miette!("not built yet"))
+}

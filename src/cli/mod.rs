@@ -1,0 +1,94 @@
+//! The command line: one file a command; no logic that a library user would want.
+
+mod compare;
+mod ls;
+mod plan;
+mod report;
+mod schema;
+mod show;
+mod sweep;
+mod tokenizer;
+mod toydata;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::store::Store;
+
+/// Runs declarative knowledge-distillation experiments: plan, train, resume, report, compare.
+#[derive(Debug, Parser)]
+#[command(name = "kdx", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Directory that holds runs, trained teachers and caches.
+    #[arg(long, global = true, env = "KDX_STORE", default_value = "runs", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+impl Global {
+    /// The store that the user chose.
+    pub fn store(&self) -> Store {
+        Store::new(&self.store)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train every run of an experiment that is not done yet.
+    Sweep(sweep::Args),
+    /// Show what a sweep would do, without running it.
+    Plan(plan::Args),
+    /// List experiments, or the runs of one.
+    Ls(ls::Args),
+    /// Show one run.
+    Show(show::Args),
+    /// Write tables, plots and a page about an experiment.
+    Report(report::Args),
+    /// Compare two experiments; fails when a configuration got worse.
+    Compare(compare::Args),
+    /// Print the JSON Schema of experiment files, for editors.
+    Schema(schema::Args),
+    /// Work with tokenizers.
+    Tokenizer(tokenizer::Args),
+    /// Write the toy data set: short questions with answers that can be computed.
+    Toydata(toydata::Args),
+    /// Train one run; started by `kdx sweep`.
+    #[command(hide = true)]
+    Worker(worker::Args),
+}
+
+/// Parses the command line, runs the command, prints its error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Sweep(args) => sweep::run(args, &cli.global),
+        Command::Plan(args) => plan::run(args, &cli.global),
+        Command::Ls(args) => ls::run(args, &cli.global),
+        Command::Show(args) => show::run(args, &cli.global),
+        Command::Report(args) => report::run(args, &cli.global),
+        Command::Compare(args) => compare::run(args, &cli.global),
+        Command::Schema(args) => schema::run(args),
+        Command::Tokenizer(args) => tokenizer::run(args),
+        Command::Toydata(args) => toydata::run(args),
+        Command::Worker(args) => worker::run(args, &cli.global),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:?}");
+            // `kdx compare` promises 2 for "could not compare"; 1 is its verdict "worse".
+            ExitCode::from(if matches!(cli.command, Command::Compare(_)) { 2 } else { 1 })
+        }
+    }
+}

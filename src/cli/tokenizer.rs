@@ -1,0 +1,12 @@
+//! `kdx tokenizer`.
+
+use std::process::ExitCode;
+
+/// Arguments of `kdx tokenizer`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: &Args) -> miette::Result<ExitCode> {
+    Err(miette::miette!("not built yet"))
+}

@@ -1,0 +1,1 @@
+//! Pairing, statistics and verdicts of two experiments.

@@ -1,0 +1,1 @@
+//! Tokenizer, chat template, JSONL records, packing and masks, batches.

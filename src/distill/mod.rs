@@ -1,0 +1,1 @@
+//! Losses, optimizer and schedule, the training loop, evaluation.

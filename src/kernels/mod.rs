@@ -1,0 +1,1 @@
+//! Fused operations behind one trait, each with a plain-tensor reference.

@@ -1,0 +1,22 @@
+//! kdx: declarative experiments in knowledge distillation of language models.
+//!
+//! Data flows one way: TOML → `Experiment` → runs → plan → worker → run directory → tables → page
+//! or verdict. Nothing downstream reads the TOML again.
+
+#![warn(missing_docs)]
+
+pub mod kernels;
+pub mod model;
+
+pub mod data;
+pub mod distill;
+
+pub mod experiment;
+pub mod store;
+
+pub mod schedule;
+
+pub mod compare;
+pub mod report;
+
+pub mod cli;

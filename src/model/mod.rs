@@ -1,0 +1,1 @@
+//! Decoder-only transformer in the Llama layout, and its Hugging Face checkpoints.

@@ -1,0 +1,1 @@
+//! Tables (Polars), plots (Plotters), HTML and Markdown pages.

@@ -1,0 +1,1 @@
+//! Devices, the plan, slots, worker processes, retries.

@@ -1,0 +1,222 @@
+//! What the files of a run directory hold. Every file carries `format_version`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::experiment::config::{CompareConfig, RunConfig};
+
+/// Version of every file that kdx writes into its store; raised when one of them changes shape.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Content hash that names a run: 16 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a run distils a student or trains a teacher that students need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunRole {
+    /// One point of a grid.
+    Student,
+    /// A declared teacher: trained on labels alone, once, for all runs that need it.
+    Teacher,
+}
+
+/// `run.json`: what the run is. Written once, before the first attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The run's identity.
+    pub run_id: RunId,
+    /// Student or teacher.
+    pub role: RunRole,
+    /// The resolved configuration; paths are absolute.
+    pub config: RunConfig,
+    /// The teacher run that must finish first, where the teacher is declared by size.
+    pub teacher_run: Option<RunId>,
+    /// Content digests of the files that the run reads, by path.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Not begun, or begun and not finished by anyone.
+    Planned,
+    /// A worker owns it.
+    Running,
+    /// Stopped on request before its end.
+    Interrupted,
+    /// Trained to its last step and measured.
+    Finished,
+    /// Ended because the loss was no longer finite.
+    Diverged,
+    /// Given up after its last attempt.
+    Failed,
+}
+
+impl RunState {
+    /// Whether the run will not be run again by the same command.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Finished | Self::Diverged)
+    }
+
+    /// The word that tables and files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Finished => "finished",
+            Self::Diverged => "diverged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// `status.json`: where the run stands. Replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStatus {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Where the run stands.
+    pub state: RunState,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// The device it runs on, as `cpu` or `cuda:0`.
+    pub device: String,
+    /// CPU threads of the worker.
+    pub threads: usize,
+    /// Process id of the worker.
+    pub pid: u32,
+    /// Start of this attempt, RFC 3339 in UTC.
+    pub started: String,
+    /// Last change, RFC 3339 in UTC.
+    pub updated: String,
+    /// Why it diverged or failed.
+    pub reason: Option<String>,
+}
+
+/// The part of the data that a metric was taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// The training batches of a step.
+    Train,
+    /// The held-out data.
+    Validation,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricRow {
+    /// Optimizer steps taken, from 1; 0 for an evaluation before the first.
+    pub step: u64,
+    /// Passes over the training data, fractional.
+    pub epoch: f64,
+    /// Training or validation.
+    pub split: Split,
+    /// The learning rate of the step; none for validation.
+    pub learning_rate: Option<f64>,
+    /// `alpha * hard + (1 - alpha) * soft`.
+    pub loss: f64,
+    /// Cross-entropy on the labels, nats a token.
+    pub hard_loss: f64,
+    /// The divergence from the teacher, temperature² included; none without a teacher.
+    pub soft_loss: Option<f64>,
+    /// Global norm of the gradient before clipping; none for validation.
+    pub grad_norm: Option<f64>,
+    /// Training: tokens that went through the student since the start, padding left out.
+    /// Validation: tokens that count in the loss.
+    pub tokens: u64,
+    /// Validation: fraction of positions where student and teacher have the same most likely token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+}
+
+/// Held-out figures of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Cross-entropy on the labels, nats a token.
+    pub hard_loss: f64,
+    /// `exp(hard_loss)`.
+    pub perplexity: f64,
+    /// The divergence from the teacher, temperature² included; none without a teacher.
+    pub soft_loss: Option<f64>,
+    /// Fraction of positions where student and teacher have the same most likely token.
+    pub agreement: Option<f64>,
+    /// Fraction of positions where the most likely token is the label.
+    pub accuracy: f64,
+    /// Positions that count.
+    pub tokens: u64,
+}
+
+/// `summary.json`: what a run that ended came to. Written once, at its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Optimizer steps taken.
+    pub steps: u64,
+    /// Passes over the training data.
+    pub epochs: f64,
+    /// Tokens that went through the student in training, padding left out.
+    pub tokens: u64,
+    /// Training tokens a second, evaluation left out.
+    pub tokens_per_second: f64,
+    /// Seconds from the start of the attempt to its end, everything included.
+    pub wall_seconds: f64,
+    /// Trained parameters of the student (tied ones once).
+    pub parameters: u64,
+    /// Parameters of the teacher.
+    pub teacher_parameters: Option<u64>,
+    /// The student on the held-out data at the end; none if there is none, or if it diverged.
+    pub validation: Option<Evaluation>,
+    /// The teacher on the same data.
+    pub teacher_validation: Option<Evaluation>,
+    /// Records that were left out because of `on_bad_record = "skip"`.
+    pub skipped_records: u64,
+    /// The step at which the loss was no longer finite.
+    pub diverged_at: Option<u64>,
+    /// Peak memory of the worker process, bytes.
+    pub peak_memory: u64,
+}
+
+/// `experiments/NAME.json`: the newest plan of an experiment. Replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentRecord {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The experiment's name.
+    pub name: String,
+    /// The file it came from.
+    pub source: String,
+    /// Dotted keys of the axes, in the file's order.
+    pub axes: Vec<String>,
+    /// Its runs, in the plan's order.
+    pub runs: Vec<PlannedRun>,
+    /// The teachers that kdx trains for them.
+    pub teachers: Vec<RunId>,
+    /// Its tolerances.
+    pub compare: CompareConfig,
+}
+
+/// A run as one experiment sees it: two experiments may share a run and place it on other axes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedRun {
+    /// The run's identity.
+    pub run_id: RunId,
+    /// The values of the experiment's axes at this point, by dotted key.
+    pub point: BTreeMap<String, Value>,
+}

@@ -1,0 +1,180 @@
+//! A run directory: everything that is needed to repeat, report or compare one run.
+//!
+//! ```text
+//! run.json        what the run is                      written once, before the first attempt
+//! status.json     where it stands                      replaced
+//! metrics.jsonl   a line a measurement                 appended
+//! summary.json    what it came to                      written once, at the end
+//! log.txt         what its worker printed              appended
+//! lock            held by the worker that owns it
+//! model/          the trained model, Hugging Face layout
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::file::{read_json, read_json_if_there, write_json};
+use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
+
+/// The directory of one run. Opening it reads nothing.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The run directory at `path`, there or not.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The trained model, as a Hugging Face directory.
+    pub fn model_dir(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    /// What the worker printed.
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join("log.txt")
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    fn status_path(&self) -> PathBuf {
+        self.path.join("status.json")
+    }
+
+    fn summary_path(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+
+    fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// Creates the directory with its `run.json`, or leaves it as it is.
+    pub fn create(&self, record: &RunRecord) -> Result<(), StoreError> {
+        if self.record_path().exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.path).map_err(StoreError::io("create", &self.path))?;
+        write_json(&self.record_path(), record)
+    }
+
+    /// What the run is.
+    pub fn record(&self) -> Result<RunRecord, StoreError> {
+        read_json(&self.record_path())
+    }
+
+    /// Where the run stands; none before its first attempt.
+    pub fn status(&self) -> Result<Option<RunStatus>, StoreError> {
+        read_json_if_there(&self.status_path())
+    }
+
+    /// Replaces the status.
+    pub fn write_status(&self, status: &RunStatus) -> Result<(), StoreError> {
+        write_json(&self.status_path(), status)
+    }
+
+    /// Where the run stands, with a `running` that nobody owns any more read as interrupted.
+    pub fn state(&self) -> Result<RunState, StoreError> {
+        let Some(status) = self.status()? else { return Ok(RunState::Planned) };
+        if status.state == RunState::Running && self.try_lock()?.is_some() {
+            return Ok(RunState::Interrupted);
+        }
+        Ok(status.state)
+    }
+
+    /// What the run came to; none before its end.
+    pub fn summary(&self) -> Result<Option<RunSummary>, StoreError> {
+        read_json_if_there(&self.summary_path())
+    }
+
+    /// Writes what the run came to.
+    pub fn write_summary(&self, summary: &RunSummary) -> Result<(), StoreError> {
+        write_json(&self.summary_path(), summary)
+    }
+
+    /// The measurements so far. A last line that a crash cut short is left out.
+    pub fn metrics(&self) -> Result<Vec<MetricRow>, StoreError> {
+        let path = self.metrics_path();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        };
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete
+            .lines()
+            .enumerate()
+            .map(|(index, line)| {
+                serde_json::from_str(line).map_err(|e| StoreError::Damaged {
+                    path: path.clone(),
+                    reason: format!("line {}: {e}", index + 1),
+                })
+            })
+            .collect()
+    }
+
+    /// Opens the measurements for appending; `fresh` begins them anew.
+    pub fn metrics_writer(&self, fresh: bool) -> Result<MetricsWriter, StoreError> {
+        let path = self.metrics_path();
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .append(!fresh)
+            .truncate(fresh)
+            .open(&path)
+            .map_err(StoreError::io("write", &path))?;
+        Ok(MetricsWriter { path, file })
+    }
+
+    /// Takes the lock of this run, or none where another process holds it. Dropping it, or the
+    /// death of the process, lets it go.
+    pub fn try_lock(&self) -> Result<Option<RunLock>, StoreError> {
+        let path = self.path.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io("lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(RunLock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
+        }
+    }
+}
+
+/// The right to write into a run directory.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+/// Appends measurements, each as one whole line.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsWriter {
+    /// Appends one line.
+    pub fn append(&mut self, row: &MetricRow) -> Result<(), StoreError> {
+        let mut line = serde_json::to_vec(row)
+            .map_err(|e| StoreError::Damaged { path: self.path.clone(), reason: e.to_string() })?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(StoreError::io("write", &self.path))
+    }
+}
