@@ -3,10 +3,12 @@
 mod compare;
 mod ls;
 mod plan;
+mod progress;
 mod report;
 mod schema;
 mod show;
 mod sweep;
+mod text;
 mod tokenizer;
 mod toydata;
 mod worker;

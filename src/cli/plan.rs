@@ -1,14 +1,87 @@
-//! `kdx plan`.
+//! `kdx plan`: what a sweep would do.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Global;
+use super::{Global, text};
+use crate::experiment::{self, Experiment};
+use crate::schedule::{Job, Plan, Speed, SpeedSource};
+use crate::store::RunState;
 
-/// Arguments of `kdx plan`.
+/// Arguments of `kdx plan`, and the part of `kdx sweep`'s that names an experiment.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Set a key, over the file and the environment: `--set loss.temperature=2`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl Args {
+    /// Reads the experiment and prints its warnings.
+    pub fn load(&self) -> miette::Result<Experiment> {
+        let experiment = experiment::load(&self.file, &self.overrides)?;
+        for warning in &experiment.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(experiment)
+    }
+}
 
 /// Runs the command.
-pub fn run(_args: &Args, _global: &Global) -> miette::Result<ExitCode> {
-    Err(miette::miette!("not built yet"))
+pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
+    let plan = Plan::new(&args.load()?, &global.store())?;
+    print!("{}", render(&plan));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(plan: &Plan) -> String {
+    let jobs = || plan.teachers.iter().chain(&plan.students);
+    let rows = jobs().map(|job| row(job, &plan.speed)).collect();
+    let heading = ["run", "what", "parameters", "teacher", "steps", "tokens", "memory", "time", "state"];
+    let mut out = text::table(heading, rows);
+    let pending = plan.pending();
+    let seconds: f64 = pending.iter().map(|job| seconds(job, &plan.speed)).sum();
+    let done = jobs().filter(|job| job.state.is_done()).count();
+    out += &format!(
+        "\n{}: {} and {}; {done} done, {} to do, about {} of one worker's time\n",
+        plan.experiment.name,
+        text::plural(plan.students.len(), "run"),
+        text::plural(plan.teachers.len(), "teacher"),
+        pending.len(),
+        text::duration(seconds),
+    );
+    out += &match plan.speed.source {
+        SpeedSource::Runs(n) => format!("time: from {} of this experiment\n", text::plural(n, "finished run")),
+        SpeedSource::MatrixProduct => {
+            "time: a guess from one matrix product, until a run of this experiment has finished\n".to_owned()
+        }
+    };
+    out
+}
+
+fn seconds(job: &Job, speed: &Speed) -> f64 {
+    job.estimate.flops / speed.flops_per_second
+}
+
+fn row(job: &Job, speed: &Speed) -> [String; 9] {
+    let estimate = &job.estimate;
+    let (time, state) = match (&job.summary, job.state) {
+        (Some(summary), state) if state.is_done() => (text::duration(summary.wall_seconds), state.as_str()),
+        (_, RunState::Planned) => (format!("~{}", text::duration(seconds(job, speed))), "to do"),
+        (_, state) => (format!("~{}", text::duration(seconds(job, speed))), state.as_str()),
+    };
+    [
+        job.id().to_string(),
+        job.label(),
+        text::count(estimate.parameters),
+        estimate.teacher_parameters.map_or("–".to_owned(), text::count),
+        estimate.steps.to_string(),
+        text::count(estimate.tokens),
+        text::bytes(estimate.memory),
+        time,
+        state.to_owned(),
+    ]
 }

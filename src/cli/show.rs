@@ -1,14 +1,119 @@
-//! `kdx show`.
+//! `kdx show`: one run.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::Global;
+use miette::IntoDiagnostic;
+
+use super::{Global, text};
+use crate::store::{Evaluation, RunDir, RunSummary, Split};
 
 /// Arguments of `kdx show`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The run: its id, or the first digits of it.
+    run: String,
+    /// Print run.json, status.json and summary.json as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lines of the log that are shown.
+const LOG_LINES: usize = 15;
 
 /// Runs the command.
-pub fn run(_args: &Args, _global: &Global) -> miette::Result<ExitCode> {
-    Err(miette::miette!("not built yet"))
+pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
+    let dir = global.store().find_run(&args.run)?;
+    if args.json {
+        let value = serde_json::json!({
+            "run": dir.record()?, "status": dir.status()?, "summary": dir.summary()?,
+        });
+        println!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
+    } else {
+        print!("{}", describe(&dir)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(dir: &RunDir) -> miette::Result<String> {
+    let record = dir.record()?;
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<14}{value}");
+    };
+    line("run", record.run_id.to_string());
+    line("directory", dir.path().display().to_string());
+    line("state", dir.state()?.as_str().to_owned());
+    if let Some(status) = dir.status()? {
+        line("attempt", status.attempt.to_string());
+        line("where", format!("{}, {}", status.device, text::plural(status.threads, "thread")));
+        line("started", status.started);
+        line("updated", status.updated);
+        if let Some(reason) = status.reason {
+            line("reason", reason);
+        }
+    }
+    if let Some(teacher) = &record.teacher_run {
+        line("teacher", teacher.to_string());
+    }
+    if let Some(summary) = dir.summary()? {
+        describe_summary(&summary, &mut line);
+    } else if let Some(row) = dir.metrics()?.iter().rfind(|row| row.split == Split::Train) {
+        line("so far", format!("step {}, loss {:.4}, epoch {:.2}", row.step, row.loss, row.epoch));
+    }
+    let config = toml::to_string(&record.config).into_diagnostic()?;
+    let _ = write!(out, "\n# its configuration\n{config}");
+    out += &log_tail(dir);
+    Ok(out)
+}
+
+fn describe_summary(summary: &RunSummary, line: &mut impl FnMut(&str, String)) {
+    line("parameters", text::count(summary.parameters));
+    line(
+        "trained",
+        format!(
+            "{} steps, {:.2} epochs, {} tokens in {} ({:.0} tokens/s)",
+            summary.steps,
+            summary.epochs,
+            text::count(summary.tokens),
+            text::duration(summary.wall_seconds),
+            summary.tokens_per_second,
+        ),
+    );
+    line("peak memory", text::bytes(summary.peak_memory));
+    if summary.skipped_records > 0 {
+        line("left out", text::plural(summary.skipped_records as usize, "bad record"));
+    }
+    if let Some(step) = summary.diverged_at {
+        line("diverged", format!("at step {step}"));
+    }
+    let words = |evaluation: &Evaluation| {
+        let mut words =
+            format!("hard loss {:.4}, perplexity {:.3}", evaluation.hard_loss, evaluation.perplexity);
+        if let Some(soft_loss) = evaluation.soft_loss {
+            words += &format!(", soft loss {soft_loss:.4}");
+        }
+        if let Some(agreement) = evaluation.agreement {
+            words += &format!(", agreement {:.2} %", 100.0 * agreement);
+        }
+        format!("{words}, accuracy {:.2} %", 100.0 * evaluation.accuracy)
+    };
+    if let Some(evaluation) = &summary.validation {
+        line("held out", words(evaluation));
+    }
+    if let Some(evaluation) = &summary.teacher_validation {
+        line("its teacher", words(evaluation));
+    }
+}
+
+/// The end of the run's log; nothing where there is none.
+fn log_tail(dir: &RunDir) -> String {
+    let log = std::fs::read(dir.log_path()).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    format!("\n# the end of {}\n{}\n", dir.log_path().display(), tail.join("\n"))
 }

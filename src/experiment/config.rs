@@ -32,6 +32,14 @@ pub struct RunConfig {
     pub evaluate: EvaluateConfig,
 }
 
+impl RunConfig {
+    /// Directories that may hold a tokenizer where `data.tokenizer` names none, in their order.
+    pub fn tokenizer_fallbacks(&self) -> Vec<PathBuf> {
+        let teacher = self.teacher.as_ref().and_then(|t| t.path.clone());
+        teacher.into_iter().chain(self.student.path.clone()).collect()
+    }
+}
+
 /// What the student learns from and is measured on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

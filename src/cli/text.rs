@@ -1,0 +1,82 @@
+//! Numbers, durations and tables as people read them.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// A table with a heading row; columns whose cells are all numbers stand to the right.
+pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
+    let right: [bool; N] = std::array::from_fn(|column| {
+        rows.iter().all(|row| row[column].starts_with(|c: char| c.is_ascii_digit() || c == '–' || c == '-'))
+    });
+    let cell = |column: usize, text: &str| {
+        let alignment = if right[column] { CellAlignment::Right } else { CellAlignment::Left };
+        Cell::new(text).set_alignment(alignment)
+    };
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heading.iter().enumerate().map(|(column, text)| cell(column, text)));
+    for row in &rows {
+        table.add_row(row.iter().enumerate().map(|(column, text)| cell(column, text)));
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A count as `17.3 M`.
+pub fn count(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        _ if n >= 1e12 => format!("{:.2} T", n / 1e12),
+        _ if n >= 1e9 => format!("{:.2} G", n / 1e9),
+        _ if n >= 1e6 => format!("{:.2} M", n / 1e6),
+        _ if n >= 1e4 => format!("{:.1} k", n / 1e3),
+        _ => format!("{n}"),
+    }
+}
+
+/// Bytes as `1.5 GiB`.
+pub fn bytes(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        _ if n >= (1u64 << 30) as f64 => format!("{:.1} GiB", n / (1u64 << 30) as f64),
+        _ => format!("{:.0} MiB", (n / (1u64 << 20) as f64).max(1.0)),
+    }
+}
+
+/// Seconds as `1 h 05 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {:02} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+/// A figure with four decimals, or a dash.
+pub fn figure(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |v| format!("{v:.4}"))
+}
+
+/// `1 run`, `3 runs`.
+pub fn plural(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_parts() {
+        assert_eq!(duration(59.4), "59 s");
+        assert_eq!(duration(59.6), "1 min 00 s");
+        assert_eq!(duration(3_900.0), "1 h 05 min");
+        assert_eq!(duration(90_000.0), "1 d 01 h");
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right() {
+        let text = table(["name", "n"], vec![["a".into(), "5".into()], ["b".into(), "10".into()]]);
+        assert_eq!(text, " name   n\n a      5\n b     10\n");
+    }
+}

@@ -1,0 +1,227 @@
+//! What a run will cost, estimated before it runs: parameters, tokens, memory, time.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::data::{self, DataError};
+use crate::experiment::config::{RunConfig, SizeConfig};
+use crate::model::{ModelConfig, ModelError};
+use crate::store::RunSummary;
+
+/// Why a run's cost cannot be estimated; training it would fail for the same reason.
+#[derive(Debug, Error, Diagnostic)]
+pub enum EstimateError {
+    /// The data cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] Box<DataError>),
+    /// A model cannot be read or built.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] Box<ModelError>),
+}
+
+/// What one run will cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Parameters of the model that is trained.
+    pub parameters: u64,
+    /// Parameters of the teacher.
+    pub teacher_parameters: Option<u64>,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Training tokens, padding left out.
+    pub tokens: u64,
+    /// Bytes of memory at the peak, roughly.
+    pub memory: u64,
+    /// Floating-point operations of training and evaluation.
+    pub flops: f64,
+}
+
+/// Counts of one data configuration.
+#[derive(Debug, Clone, Copy)]
+struct DataSize {
+    vocab_size: Option<usize>,
+    sequences: u64,
+    tokens: u64,
+    longest: u64,
+    validation_tokens: u64,
+}
+
+/// Estimates runs, reading each data set and each model directory once.
+#[derive(Debug)]
+pub struct Estimator {
+    cache_dir: PathBuf,
+    data: HashMap<String, DataSize>,
+    directories: HashMap<PathBuf, ModelConfig>,
+    sizes: HashMap<(String, usize), ModelConfig>,
+}
+
+impl Estimator {
+    /// An estimator that keeps what tokenizing makes in `cache_dir`, where the runs find it.
+    pub fn new(cache_dir: PathBuf) -> Self {
+        Self { cache_dir, data: HashMap::new(), directories: HashMap::new(), sizes: HashMap::new() }
+    }
+
+    /// What a run of this configuration will cost.
+    pub fn estimate(&mut self, config: &RunConfig) -> Result<Estimate, EstimateError> {
+        let data = self.data_size(config)?;
+        let teacher = match &config.teacher {
+            Some(teacher) => Some(self.model(teacher.path.as_ref(), &teacher.size, data.vocab_size)?),
+            None => None,
+        };
+        let vocab_size = data.vocab_size.or(teacher.as_ref().map(|t| t.vocab_size));
+        let student = self.model(config.student.path.as_ref(), &config.student.size, vocab_size)?;
+
+        let train = &config.train;
+        let micro_batches = data.sequences.div_ceil(train.batch_size as u64).max(1);
+        let steps_per_epoch = micro_batches.div_ceil(train.accumulation as u64);
+        let steps = train.steps.map_or(train.epochs as u64 * steps_per_epoch, |steps| steps as u64);
+        let tokens = (data.tokens as f64 * steps as f64 / steps_per_epoch as f64) as u64;
+
+        let evaluations = 1 + steps.checked_div(config.evaluate.every as u64).unwrap_or(0);
+        let forward = forward_flops(&student, data.longest);
+        let teacher_forward = teacher.as_ref().map_or(0.0, |t| forward_flops(t, data.longest));
+        let flops = tokens as f64 * (3.0 * forward + teacher_forward)
+            + (evaluations * data.validation_tokens) as f64 * (forward + teacher_forward);
+        Ok(Estimate {
+            parameters: student.parameters(),
+            teacher_parameters: teacher.as_ref().map(ModelConfig::parameters),
+            steps,
+            tokens,
+            memory: memory(&student, teacher.as_ref(), train.batch_size as u64 * data.longest),
+            flops,
+        })
+    }
+
+    fn data_size(&mut self, config: &RunConfig) -> Result<DataSize, EstimateError> {
+        let fallback = config.tokenizer_fallbacks();
+        let key = format!("{}{fallback:?}", serde_json::to_string(&config.data).unwrap_or_default());
+        if let Some(size) = self.data.get(&key) {
+            return Ok(*size);
+        }
+        let prepared = data::prepare(&config.data, &fallback, Some(&self.cache_dir)).map_err(Box::new)?;
+        let longest = prepared.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+        let size = DataSize {
+            vocab_size: prepared.vocab_size,
+            sequences: prepared.train.len() as u64,
+            tokens: prepared.train.tokens(),
+            longest: longest as u64,
+            validation_tokens: prepared.validation.as_ref().map_or(0, |v| v.tokens()),
+        };
+        self.data.insert(key, size);
+        Ok(size)
+    }
+
+    fn model(
+        &mut self,
+        directory: Option<&PathBuf>,
+        size: &SizeConfig,
+        vocab_size: Option<usize>,
+    ) -> Result<ModelConfig, EstimateError> {
+        if let Some(directory) = directory.filter(|_| !size.is_declared()) {
+            if let Some(config) = self.directories.get(directory) {
+                return Ok(config.clone());
+            }
+            let config = ModelConfig::read(directory).map_err(Box::new)?;
+            self.directories.insert(directory.clone(), config.clone());
+            return Ok(config);
+        }
+        let vocab_size = vocab_size.unwrap_or(0);
+        let key = (serde_json::to_string(size).unwrap_or_default(), vocab_size);
+        if let Some(config) = self.sizes.get(&key) {
+            return Ok(config.clone());
+        }
+        let config = ModelConfig::from_size(size, vocab_size).map_err(Box::new)?;
+        self.sizes.insert(key, config.clone());
+        Ok(config)
+    }
+}
+
+/// Floating-point operations of one token's forward pass: two for each weight of a matrix product,
+/// and the causal attention over half of `seq` positions on average.
+fn forward_flops(model: &ModelConfig, seq: u64) -> f64 {
+    let embedding = (model.vocab_size * model.hidden_size) as f64;
+    let tied = if model.tie_word_embeddings { 0.0 } else { embedding };
+    let weights = model.parameters() as f64 - tied;
+    let attention = 2.0 * (model.layers * model.heads * model.head_dim) as f64 * seq as f64;
+    2.0 * weights + attention
+}
+
+/// Bytes at the peak: weights, gradients and both moments of the student in fp32, the teacher's
+/// weights, and the activations that the backward pass needs.
+fn memory(student: &ModelConfig, teacher: Option<&ModelConfig>, batch_tokens: u64) -> u64 {
+    // What stays alive for one token in one block: the residual stream and its norms, queries,
+    // keys, values and their output, and three feed-forward activations.
+    let per_token = |m: &ModelConfig| {
+        (m.layers * (8 * m.hidden_size + 4 * m.heads * m.head_dim + 4 * m.intermediate_size)) as u64
+    };
+    let vocab = student.vocab_size as u64;
+    let logits = 8 * vocab * batch_tokens.min(2048);
+    let floats = 4 * student.parameters()
+        + teacher.map_or(0, |t| t.parameters() + per_token(t) / t.layers.max(1) as u64 * batch_tokens)
+        + per_token(student) * batch_tokens
+        + logits;
+    4 * floats + 64 * 1024 * 1024
+}
+
+/// How fast this machine trains, for turning operations into seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Floating-point operations a second of one worker.
+    pub flops_per_second: f64,
+    /// What the figure comes from.
+    pub source: SpeedSource,
+}
+
+/// What a speed was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeedSource {
+    /// This many finished runs of the store.
+    Runs(usize),
+    /// A matrix product, measured just now.
+    MatrixProduct,
+}
+
+/// The share of a bare matrix product's speed that a training step reaches. Only used until the
+/// store has its first finished run; from then on the runs themselves say.
+const STEP_EFFICIENCY: f64 = 0.4;
+
+impl Speed {
+    /// The median over finished runs, or a short measurement where there are none.
+    pub fn of<'a>(finished: impl Iterator<Item = (&'a Estimate, &'a RunSummary)>) -> Self {
+        let mut speeds: Vec<f64> = finished
+            .filter(|(_, summary)| summary.wall_seconds > 0.0)
+            .map(|(estimate, summary)| estimate.flops / summary.wall_seconds)
+            .collect();
+        speeds.sort_by(f64::total_cmp);
+        match speeds.get(speeds.len() / 2) {
+            Some(&median) => Self { flops_per_second: median, source: SpeedSource::Runs(speeds.len()) },
+            None => Self {
+                flops_per_second: matrix_product_speed() * STEP_EFFICIENCY,
+                source: SpeedSource::MatrixProduct,
+            },
+        }
+    }
+}
+
+/// Floating-point operations a second of a matrix product of a small model's size.
+fn matrix_product_speed() -> f64 {
+    const N: usize = 256;
+    let device = burn::tensor::Device::flex();
+    let matrix = || Tensor::<2>::random([N, N], Distribution::Uniform(-1.0, 1.0), &device);
+    let (a, b) = (matrix(), matrix());
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let start = Instant::now();
+        let product = a.clone().matmul(b.clone());
+        std::hint::black_box(product.into_data());
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    2.0 * (N * N * N) as f64 / best
+}

@@ -1,0 +1,157 @@
+//! One run in one process: what `kdx worker` does.
+//!
+//! The worker owns its run directory. It reports by [`Event`]s on standard output, logs to standard
+//! error, and stops when its standard input ends: so it also stops when the dispatcher dies.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use super::device::DeviceName;
+use super::events::Event;
+use crate::distill::{self, DistillError, Job, Observer, Outcome};
+use crate::store::{
+    FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, Store, StoreError,
+};
+
+/// Why a worker could not do its run.
+#[derive(Debug, Error, Diagnostic)]
+pub enum WorkerError {
+    /// A file of the store.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Store(#[from] StoreError),
+    /// The training.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Distill(#[from] DistillError),
+}
+
+/// Trains one run from its directory, and leaves its status and summary there.
+pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Result<RunState, WorkerError> {
+    let dir = store.run_dir(role, id);
+    let record = dir.record()?;
+    let Some(_lock) = dir.try_lock()? else {
+        emit(&Event::Locked);
+        return Ok(RunState::Running);
+    };
+    // Done by another sweep between the planning and now.
+    let before = dir.status()?;
+    if let Some(status) = before.as_ref().filter(|s| s.state.is_done()) {
+        emit(&Event::Ended { state: status.state, reason: status.reason.clone() });
+        return Ok(status.state);
+    }
+
+    let now = timestamp();
+    let mut status = RunStatus {
+        format_version: FORMAT_VERSION,
+        state: RunState::Running,
+        attempt: before.map_or(1, |s| s.attempt + 1),
+        device: device.to_string(),
+        threads: rayon::current_num_threads(),
+        pid: std::process::id(),
+        started: now.clone(),
+        updated: now,
+        reason: None,
+    };
+    dir.write_status(&status)?;
+
+    let result = train(store, &record, &dir, device);
+    let (state, reason) = match &result {
+        Ok(Outcome::Finished(summary)) => {
+            dir.write_summary(summary)?;
+            (RunState::Finished, None)
+        }
+        Ok(Outcome::Diverged(summary)) => {
+            dir.write_summary(summary)?;
+            let step = summary.diverged_at.unwrap_or(summary.steps);
+            (RunState::Diverged, Some(format!("the loss was no longer finite at step {step}")))
+        }
+        Ok(Outcome::Interrupted) => (RunState::Interrupted, None),
+        Err(error) => (RunState::Failed, Some(chain(error))),
+    };
+    status.state = state;
+    status.updated = timestamp();
+    status.reason.clone_from(&reason);
+    dir.write_status(&status)?;
+    emit(&Event::Ended { state, reason });
+    result?;
+    Ok(state)
+}
+
+fn train(
+    store: &Store,
+    record: &RunRecord,
+    dir: &RunDir,
+    device: &DeviceName,
+) -> Result<Outcome, WorkerError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_at_end_of_input(Arc::clone(&stop));
+    let job = Job {
+        record,
+        dir,
+        teacher_dir: teacher_dir(store, record),
+        cache_dir: &store.cache_dir(),
+        device: device.to_burn(),
+    };
+    Ok(distill::train(&job, &mut Reporter, &stop)?)
+}
+
+/// The Hugging Face directory of the run's teacher.
+fn teacher_dir(store: &Store, record: &RunRecord) -> Option<PathBuf> {
+    match &record.teacher_run {
+        Some(id) => Some(store.run_dir(RunRole::Teacher, id).model_dir()),
+        None => record.config.teacher.as_ref()?.path.clone(),
+    }
+}
+
+/// Sets `stop` when standard input ends. The thread lives as long as the process.
+fn stop_at_end_of_input(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut std::io::sink());
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+struct Reporter;
+
+impl Observer for Reporter {
+    fn started(&mut self, total_steps: u64, parameters: u64) {
+        emit(&Event::Started { total_steps, parameters });
+    }
+
+    fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {
+        emit(&Event::Metric { row: row.clone(), tokens_per_second });
+    }
+}
+
+/// Sends an event. A dispatcher that no longer listens is no reason to fail: it also closed our
+/// standard input, and that stops the run in good order.
+fn emit(event: &Event) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", event.to_line()).and_then(|()| out.flush());
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Now, RFC 3339 in UTC with milliseconds.
+pub fn timestamp() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
