@@ -1,1 +1,33 @@
 //! Tokenizer, chat template, JSONL records, packing and masks, batches.
+//!
+//! ```text
+//! line ─ record ─ template ─ mask ─ tokenizer ─ split ─ pack ─ cache ─ Dataset ─ epoch ─ Batch
+//! ```
+//!
+//! `docs/data.md` says what users can rely on.
+
+mod batch;
+mod bpe;
+mod cache;
+mod dataset;
+mod error;
+mod jsonl;
+mod mask;
+mod pack;
+mod prepare;
+mod pycompat;
+mod random;
+mod record;
+mod split;
+mod template;
+mod tokenizer;
+mod train_tokenizer;
+
+pub use batch::{Batch, Batches, epoch};
+pub use dataset::{Counts, Dataset, Sequence};
+pub use error::DataError;
+pub use prepare::{Prepared, prepare};
+pub use record::{Form, IGNORED, Message, Record, RecordProblem, Role, parse};
+pub use template::{ChatTemplate, DEFAULT_TEMPLATE};
+pub use tokenizer::{ChatTokenizer, Encoded, TokenizerSource, Vocabulary};
+pub use train_tokenizer::{TokenizerFiles, train_on_texts, train_tokenizer};
