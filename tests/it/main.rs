@@ -1,0 +1,4 @@
+//! All integration tests in one binary: linking Burn and Polars takes longer than the tests.
+
+mod golden;
+mod support;
