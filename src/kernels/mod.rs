@@ -15,7 +15,7 @@ mod distillation;
 mod divergence;
 mod rotary;
 
-pub use adamw::{AdamW, Moments, adamw_step};
+pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
 pub use attention::causal_attention;
 pub use basic::{embed, linear, rms_norm, swiglu};
 pub use distillation::{Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure};

@@ -98,6 +98,47 @@ impl ModelConfig {
         config.checked()
     }
 
+    /// The same model with the declared sizes in place of its own: what a student has that starts from
+    /// a part of a checkpoint.
+    ///
+    /// # Errors
+    /// As for [`ModelConfig::from_size`].
+    pub fn resized(self, size: &SizeConfig) -> Result<Self, ModelError> {
+        if !size.is_declared() {
+            return Ok(self);
+        }
+        let merged = SizeConfig {
+            hidden_size: size.hidden_size.or(Some(self.hidden_size)),
+            layers: size.layers.or(Some(self.layers)),
+            heads: size.heads.or(Some(self.heads)),
+            kv_heads: size.kv_heads.or(Some(self.kv_heads)),
+            intermediate_size: size.intermediate_size.or(Some(self.intermediate_size)),
+            vocab_size: size.vocab_size.or(Some(self.vocab_size)),
+            tie_word_embeddings: size.tie_word_embeddings.or(Some(self.tie_word_embeddings)),
+            rope_theta: size.rope_theta.or(Some(self.rope.theta)),
+            rms_norm_eps: size.rms_norm_eps.or(Some(self.rms_norm_eps)),
+            initializer_range: size.initializer_range.or(Some(self.initializer_range)),
+        };
+        // A checkpoint may have heads of a width of their own; they keep it unless they are declared.
+        let keeps_heads = size.hidden_size.is_none() && size.heads.is_none();
+        let resolved = if keeps_heads {
+            let divisible = SizeConfig { hidden_size: Some(self.heads * self.head_dim), ..merged };
+            Self { hidden_size: self.hidden_size, ..Self::from_size(&divisible, self.vocab_size)? }
+        } else {
+            Self::from_size(&merged, self.vocab_size)?
+        };
+        let rope = RopeConfig { theta: resolved.rope.theta, scaling: self.rope.scaling };
+        let resized = Self {
+            rope,
+            max_position_embeddings: self.max_position_embeddings,
+            bos_token_id: self.bos_token_id,
+            eos_token_ids: self.eos_token_ids,
+            pad_token_id: self.pad_token_id,
+            ..resolved
+        };
+        resized.checked()
+    }
+
     /// Reads `config.json` of a model directory.
     ///
     /// # Errors
@@ -502,6 +543,22 @@ mod tests {
             let message = error.unwrap_err().to_string();
             assert!(message.contains(key) && message.starts_with("config.json"), "{key}: {message}");
         }
+    }
+
+    #[test]
+    fn declared_sizes_replace_those_of_a_checkpoint() {
+        let base = ModelConfig { head_dim: 20, eos_token_ids: vec![2], ..parse(|_| {}).unwrap() };
+        let none = base.clone().resized(&SizeConfig::default()).unwrap();
+        assert_eq!(none, base);
+        let shallow = SizeConfig { layers: Some(1), ..SizeConfig::default() };
+        let shallow = base.clone().resized(&shallow).unwrap();
+        assert_eq!(shallow, ModelConfig { layers: 1, ..base.clone() }, "nothing else changes");
+        let wide = SizeConfig { hidden_size: Some(128), ..SizeConfig::default() };
+        let wide = base.clone().resized(&wide).unwrap();
+        assert_eq!((wide.hidden_size, wide.head_dim, wide.intermediate_size), (128, 16, base.intermediate_size));
+        assert_eq!(wide.eos_token_ids, [2]);
+        let wrong = SizeConfig { kv_heads: Some(3), ..SizeConfig::default() };
+        assert!(matches!(base.resized(&wrong), Err(ModelError::Size(_))));
     }
 
     #[test]

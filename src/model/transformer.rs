@@ -147,12 +147,25 @@ impl Transformer {
     /// The last hidden states, after the final norm: `ids [batch, sequence]` →
     /// `[batch * sequence, hidden]`. Attention is causal, so padding goes to the right.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<2> {
+        self.hidden(ids, None)
+    }
+
+    /// The last hidden states of some positions only: `rows [n]` are places in the flattened batch →
+    /// `[n, hidden]`. After its attention, the last block computes nothing for the others.
+    pub fn forward_rows(&self, ids: Tensor<2, Int>, rows: Tensor<1, Int>) -> Tensor<2> {
+        self.hidden(ids, Some(rows))
+    }
+
+    fn hidden(&self, ids: Tensor<2, Int>, mut rows: Option<Tensor<1, Int>>) -> Tensor<2> {
         let [batch, sequence] = ids.dims();
         let table = self.shape.rotary.table(sequence);
         let mut x = embed(ids.reshape([batch * sequence]), self.model.embed_tokens.weight.val());
-        for block in &self.model.layers {
+        for (index, block) in self.model.layers.iter().enumerate() {
             let normed = rms_norm(x.clone(), block.input_layernorm.weight.val(), self.shape.epsilon);
             x = x + self.attention(&block.self_attn, normed, [batch, sequence], &table);
+            if index + 1 == self.model.layers.len() && let Some(rows) = rows.take() {
+                x = x.select(0, rows);
+            }
             let normed = rms_norm(x.clone(), block.post_attention_layernorm.weight.val(), self.shape.epsilon);
             x = x + block.mlp.forward(normed);
         }
