@@ -1,0 +1,96 @@
+//! Where the time of a training step goes: `cargo bench --bench training_step [-- SHAPE…]`.
+//!
+//! Synthetic ids; every position counts. Prints tokens per second and the share of each part.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use kdx::distill::{DeviceBatch, Gradients, Optimizer, Signal};
+use kdx::experiment::config::{OptimizerConfig, SizeConfig};
+use kdx::kernels::{Distillation, Divergence, distillation_loss};
+use kdx::model::{ModelConfig, Transformer};
+
+/// name, student and teacher as (hidden, layers), vocabulary, (batch, sequence)
+type Shape = (&'static str, (usize, usize), (usize, usize), usize, (usize, usize));
+
+const SHAPES: [Shape; 3] = [
+    ("toy", (64, 1), (192, 4), 1024, (16, 48)),
+    ("small", (128, 2), (256, 4), 1024, (32, 96)),
+    ("minimind", (512, 1), (768, 2), 6400, (8, 512)),
+];
+
+fn model((hidden, layers): (usize, usize), vocab: usize, device: &Device) -> (ModelConfig, Transformer) {
+    let size = SizeConfig { hidden_size: Some(hidden), layers: Some(layers), ..SizeConfig::default() };
+    let config = ModelConfig::from_size(&size, vocab).unwrap();
+    let model = Transformer::random(&config, 0, device);
+    (config, model)
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for shape in SHAPES {
+        if wanted.is_empty() || wanted.iter().any(|name| name == shape.0) {
+            measure(shape);
+        }
+    }
+}
+
+fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
+    let device = Device::flex();
+    let (_, mut student) = model(student, vocab, &device.clone().autodiff());
+    let (_, teacher) = model(teacher, vocab, &device);
+    let signal = Signal::Online(teacher);
+    let mix = Distillation { divergence: Some(Divergence::ForwardKl), temperature: 1.5, hard_weight: 0.5 };
+    let ids: Vec<i32> = (0..batch * sequence).map(|i| ((i * 7919 + i / 3) % vocab) as i32).collect();
+    let n = batch * (sequence - 1);
+    let rows: Vec<i32> = (0..batch * sequence).filter(|i| (i + 1) % sequence != 0).map(|i| i as i32).collect();
+    let targets: Vec<i32> = rows.iter().map(|&row| ids[row as usize + 1]).collect();
+    let vector = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device);
+    let data = DeviceBatch {
+        ids: Tensor::from_data(TensorData::new(ids, [batch, sequence]), &device),
+        rows: vector(rows),
+        targets: vector(targets),
+        count: n,
+    };
+    let mut optimizer = Optimizer::default();
+    let mut parts = [Duration::ZERO; 5];
+    let mut steps = Vec::new();
+    let started = Instant::now();
+    let mut step = 0;
+    while step < 4 || started.elapsed() < Duration::from_secs(8) {
+        step += 1;
+        let begin = Instant::now();
+        let mut last = begin;
+        let mut lap = |part: usize| {
+            let now = Instant::now();
+            if step > 2 {
+                parts[part] += now - last;
+            }
+            last = now;
+        };
+        let taught = signal.project(&data);
+        lap(0);
+        let hidden = student.forward_rows(data.ids.clone(), data.rows.clone());
+        lap(1);
+        let losses = distillation_loss(student.project(hidden), Some(taught), data.targets.clone(), &mix);
+        lap(2);
+        let mut gradients = Gradients::default();
+        gradients.add(&student, &losses.total);
+        lap(3);
+        let norm = gradients.norm();
+        student = optimizer.step(student, gradients, norm, &OptimizerConfig::default(), 1e-4, step);
+        lap(4);
+        if step > 2 {
+            steps.push(begin.elapsed());
+        }
+    }
+    steps.sort();
+    let median = steps[steps.len() / 2].as_secs_f64();
+    let tokens = (batch * sequence) as f64;
+    println!("{name}: {:.0} tokens/s, {:.1} ms a step (median of {})", tokens / median, median * 1e3, steps.len());
+    let total: f64 = parts.iter().map(Duration::as_secs_f64).sum();
+    for (part, time) in ["teacher", "student forward", "loss", "backward", "optimizer"].iter().zip(parts) {
+        let time = time.as_secs_f64();
+        println!("  {part:<16} {:5.1} %  {:8.2} ms", 100.0 * time / total, 1e3 * time / steps.len() as f64);
+    }
+}

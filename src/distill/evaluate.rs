@@ -1,0 +1,60 @@
+//! Held-out figures of student and teacher.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::batch::DeviceBatch;
+use super::teacher::Signal;
+use crate::data::{self, Dataset};
+use crate::kernels::{Distillation, Measured, measure};
+use crate::model::Transformer;
+use crate::store::Evaluation;
+
+/// Measures the student on a whole split, and the teacher beside it. Every figure is a mean over the
+/// tokens of the split, so it does not depend on how they are batched. None where `stop` was set on
+/// the way, or where nothing counts.
+pub(super) fn evaluate(
+    student: &Transformer,
+    teacher: Option<&Signal>,
+    split: &Dataset,
+    batch_size: usize,
+    pad_id: u32,
+    mix: &Distillation,
+    device: &Device,
+    stop: &AtomicBool,
+) -> Option<(Evaluation, Option<Evaluation>)> {
+    let student = student.valid();
+    let mut sums = Measured::default();
+    for batch in data::epoch(split, batch_size, false, 0, 0, pad_id) {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Some(batch) = DeviceBatch::new(&batch, device) else { continue };
+        let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
+        let taught = teacher.map(|signal| signal.project(&batch));
+        sums += measure(student.project(hidden), taught, batch.targets, mix);
+    }
+    (sums.rows > 0).then(|| figures(&sums))
+}
+
+/// Means over the rows.
+fn figures(sums: &Measured) -> (Evaluation, Option<Evaluation>) {
+    let mean = |sum: f64| sum / sums.rows as f64;
+    let of = |hard: f64, correct: u64| Evaluation {
+        hard_loss: mean(hard),
+        // Kept finite: JSON has no infinity.
+        perplexity: mean(hard).exp().min(f64::MAX),
+        soft_loss: None,
+        agreement: None,
+        accuracy: mean(correct as f64),
+        tokens: sums.rows,
+    };
+    let student = Evaluation {
+        soft_loss: sums.teacher.and_then(|teacher| teacher.soft).map(mean),
+        agreement: sums.teacher.map(|teacher| mean(teacher.agreed as f64)),
+        ..of(sums.hard, sums.correct)
+    };
+    (student, sums.teacher.map(|teacher| of(teacher.hard, teacher.correct)))
+}

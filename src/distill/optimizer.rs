@@ -1,0 +1,131 @@
+//! AdamW over the parameters of a model, with clipping by global norm.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{self, Tensor};
+
+use crate::experiment::config::OptimizerConfig;
+use crate::kernels::{AdamW, Moments, adamw_step, sum_of_squares};
+use crate::model::{NamePath, Transformer};
+
+/// Added to the norm that a gradient is divided by, as in `torch.nn.utils.clip_grad_norm_`.
+const CLIP_EPSILON: f64 = 1e-6;
+
+/// Gradients by parameter name, each as a vector; summed over micro-batches.
+#[derive(Debug, Default)]
+pub struct Gradients(BTreeMap<String, Tensor<1>>);
+
+impl Gradients {
+    /// Backpropagates from `loss [1]` and adds the gradients of the model's parameters. A parameter
+    /// that the loss does not depend on has none.
+    pub fn add(&mut self, model: &Transformer, loss: &Tensor<1>) {
+        let gradients = loss.backward();
+        model.visit(&mut Add { gradients, path: NamePath::default(), sums: &mut self.0 });
+    }
+
+    /// The global norm: the root of the sum of the squares of all elements.
+    pub fn norm(&self) -> f64 {
+        let squares = self.0.values().map(|gradient| sum_of_squares(gradient.clone()));
+        let sum = squares.reduce(|a, b| a + b).map_or(0.0, |sum| sum.into_scalar::<f32>());
+        f64::from(sum).sqrt()
+    }
+}
+
+struct Add<'a> {
+    gradients: tensor::Gradients,
+    path: NamePath,
+    sums: &'a mut BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else { return };
+        let gradient = flat(gradient);
+        let name = self.path.name();
+        let sum = match self.sums.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.sums.insert(name, sum);
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+}
+
+/// The optimizer's memory: the moments of every parameter, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Optimizer {
+    /// Moments by parameter name; none before the first step.
+    pub moments: BTreeMap<String, Moments>,
+}
+
+impl Optimizer {
+    /// One step on every parameter that has a gradient. `norm` is that of the gradients; they are
+    /// scaled down to `clip_norm` where they are longer.
+    pub fn step(
+        &mut self,
+        model: Transformer,
+        gradients: Gradients,
+        norm: f64,
+        config: &OptimizerConfig,
+        learning_rate: f64,
+        step: u64,
+    ) -> Transformer {
+        let gradient_scale =
+            if config.clip_norm > 0.0 { (config.clip_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 };
+        let adamw = AdamW {
+            learning_rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            weight_decay: config.weight_decay,
+            step,
+        };
+        let mut update =
+            Update { path: NamePath::default(), gradients: gradients.0, moments: &mut self.moments, gradient_scale, adamw };
+        model.map(&mut update)
+    }
+}
+
+struct Update<'a> {
+    path: NamePath,
+    gradients: BTreeMap<String, Tensor<1>>,
+    moments: &'a mut BTreeMap<String, Moments>,
+    gradient_scale: f64,
+    adamw: AdamW,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let Some(gradient) = self.gradients.remove(&name) else { return param };
+        let moments = self.moments.remove(&name);
+        param.map(|tensor| {
+            let shape = tensor.shape();
+            let parameter = flat(tensor.without_autodiff());
+            let (parameter, moments) = adamw_step(parameter, gradient, moments, self.gradient_scale, &self.adamw);
+            self.moments.insert(name, moments);
+            Tensor::from_inner(parameter.reshape(shape)).require_grad()
+        })
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let elements = tensor.shape().num_elements();
+    tensor.reshape([elements])
+}

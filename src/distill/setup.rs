@@ -1,0 +1,101 @@
+//! What a run starts with: data, teacher and student, and the checks that they go together.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use super::error::DistillError;
+use super::loss;
+use super::teacher::Signal;
+use super::train::Job;
+use crate::data::{self, Prepared};
+use crate::experiment::config::RunConfig;
+use crate::kernels::Distillation;
+use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
+use crate::store::file::write_json;
+
+/// What a run starts with.
+pub(super) struct Setup {
+    pub(super) data: Prepared,
+    pub(super) teacher: Option<Teacher>,
+    pub(super) student: Transformer,
+    pub(super) student_config: ModelConfig,
+    pub(super) mix: Distillation,
+}
+
+/// The teacher of a run.
+pub(super) struct Teacher {
+    pub(super) signal: Signal,
+    pub(super) parameters: u64,
+}
+
+impl Setup {
+    /// Reads the data and makes both models. What was loaded of a student's checkpoint goes into the
+    /// log and into `load_report.json`.
+    pub(super) fn new(job: &Job) -> Result<Self, DistillError> {
+        let config = &job.record.config;
+        let inner = job.device.clone().without_autodiff();
+        let teacher_dir = job.teacher_dir.clone().or_else(|| config.teacher.as_ref()?.path.clone());
+        let mix = Distillation::from(&config.loss);
+        if mix.divergence.is_some() && teacher_dir.is_none() {
+            return Err(DistillError::NoTeacher { kind: loss::name(config.loss.kind) });
+        }
+        let fallback: Vec<PathBuf> = teacher_dir.iter().chain(&config.student.path).cloned().collect();
+        let data = data::prepare(&config.data, &fallback, Some(job.cache_dir))?;
+
+        let (student, student_config, report) = student(config, &data, &inner.clone().autodiff())?;
+        if let Some(report) = report {
+            tracing::info!("the student's start: {}", report.in_words());
+            for (what, names) in [("missing", &report.missing), ("left over", &report.left_over)] {
+                tracing::debug!("{what}: {names:?}");
+            }
+            write_json(&job.dir.path().join("load_report.json"), &report)?;
+        }
+        if let Some(tokenizer) = data.vocab_size.filter(|&tokens| tokens > student_config.vocab_size) {
+            return Err(DistillError::VocabularyTooNarrow { tokenizer, student: student_config.vocab_size });
+        }
+        for split in std::iter::once(&data.train).chain(&data.validation) {
+            split.check_vocabulary(student_config.vocab_size)?;
+        }
+        let teacher = teacher_dir.map(|dir| teacher(&dir, &student_config, &inner)).transpose()?;
+        Ok(Self { data, teacher, student, student_config, mix })
+    }
+}
+
+fn teacher(directory: &Path, student: &ModelConfig, device: &Device) -> Result<Teacher, DistillError> {
+    let (model, config, _) = model::load(directory, device).map_err(DistillError::teacher)?;
+    if config.vocab_size < student.vocab_size {
+        return Err(DistillError::TeacherTooNarrow { teacher: config.vocab_size, student: student.vocab_size });
+    }
+    Ok(Teacher { signal: Signal::Online(model), parameters: config.parameters() })
+}
+
+/// The student at its start: random, or from a directory, whole or in part.
+fn student(
+    config: &RunConfig,
+    data: &Prepared,
+    device: &Device,
+) -> Result<(Transformer, ModelConfig, Option<LoadReport>), DistillError> {
+    let declared = &config.student;
+    let Some(directory) = &declared.path else {
+        let vocab_size = declared.size.vocab_size.or(data.vocab_size);
+        let vocab_size = vocab_size.ok_or_else(|| DistillError::NoVocabulary { highest: data.train.max_id() })?;
+        let mut sizes = ModelConfig::from_size(&declared.size, vocab_size).map_err(DistillError::student)?;
+        if data.vocab_size.is_some() {
+            sizes.bos_token_id = data.bos_id;
+            sizes.eos_token_ids = data.eos_id.into_iter().collect();
+            sizes.pad_token_id = Some(data.pad_id);
+        }
+        return Ok((Transformer::random(&sizes, config.train.seed, device), sizes, None));
+    };
+    let sizes = ModelConfig::read(directory)
+        .and_then(|sizes| sizes.resized(&declared.size))
+        .map_err(DistillError::student)?;
+    let loaded = model::load_partial(&sizes, directory, config.train.seed, device);
+    let (student, report) = loaded.map_err(DistillError::student)?;
+    if !declared.partial && !report.is_complete() {
+        let error = ModelError::DoesNotFit { directory: directory.clone(), report: Box::new(report) };
+        return Err(DistillError::student(error));
+    }
+    Ok((student, sizes, Some(report)))
+}

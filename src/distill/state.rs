@@ -1,0 +1,37 @@
+//! All that changes while a run trains: what a checkpoint has to hold.
+
+use super::optimizer::Optimizer;
+use crate::model::Transformer;
+
+/// All that changes while a run trains. Whatever else the training uses is a function of the run's
+/// configuration and files: there is no other random state, for the order of the data depends on the
+/// seed and the epoch alone.
+#[derive(Debug, Clone)]
+pub struct TrainingState {
+    /// The model that is trained, on an autodiff device.
+    pub student: Transformer,
+    /// The optimizer's moments.
+    pub optimizer: Optimizer,
+    /// Optimizer steps taken.
+    pub step: u64,
+    /// Where the data stand.
+    pub position: Position,
+    /// Tokens that went through the student, padding left out.
+    pub tokens: u64,
+}
+
+/// A place in the training data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// Micro-batches of that epoch already used.
+    pub batch: u64,
+}
+
+impl TrainingState {
+    /// The state before the first step.
+    pub fn new(student: Transformer) -> Self {
+        Self { student, optimizer: Optimizer::default(), step: 0, position: Position::default(), tokens: 0 }
+    }
+}

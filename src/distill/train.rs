@@ -1,0 +1,201 @@
+//! One run, from its record to its model.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+
+use super::batch::DeviceBatch;
+use super::error::DistillError;
+use super::evaluate::evaluate;
+use super::log::{Log, Sums, rate};
+use super::memory;
+use super::optimizer::Gradients;
+use super::schedule::learning_rate;
+use super::setup::{Setup, Teacher};
+use super::state::TrainingState;
+use super::steps::Steps;
+use crate::kernels::distillation_loss;
+use crate::model;
+use crate::store::{Evaluation, FORMAT_VERSION, MetricRow, RunDir, RunRecord, RunSummary, Split};
+
+/// One run to be trained.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// What the run is.
+    pub record: &'a RunRecord,
+    /// Where it writes.
+    pub dir: &'a RunDir,
+    /// The model of a teacher that kdx trained; a teacher that the record names by path needs none.
+    pub teacher_dir: Option<PathBuf>,
+    /// Where tokens are cached.
+    pub cache_dir: &'a Path,
+    /// Where the tensors live.
+    pub device: Device,
+}
+
+/// Who follows a run while it trains.
+pub trait Observer {
+    /// Data and models are ready; the first step is about to be taken.
+    fn started(&mut self, total_steps: u64, parameters: u64);
+    /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
+    fn metric(&mut self, row: &MetricRow, tokens_per_second: f64);
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Trained to its last step and measured; the model is written.
+    Finished(RunSummary),
+    /// The loss or the gradient was no longer finite; no model is written.
+    Diverged(RunSummary),
+    /// Stopped on request.
+    Interrupted,
+}
+
+/// Trains one run: reads the data, makes the models, takes the steps, measures, and writes
+/// `metrics.jsonl` and the model. The caller writes status and summary.
+///
+/// A run with the role of a teacher is trained the same way, on labels alone.
+///
+/// # Errors
+/// Where data or models cannot be used or do not go together, or a file cannot be written.
+pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
+    let started = Instant::now();
+    let config = &job.record.config;
+    let Setup { data, teacher, student, student_config, mix } = Setup::new(job)?;
+    let device = job.device.clone().without_autodiff();
+    let signal = teacher.as_ref().map(|teacher| &teacher.signal);
+    // A baseline has a teacher to be measured against, and learns nothing from it.
+    let taught = signal.filter(|_| mix.divergence.is_some());
+
+    let mut steps = Steps::new(config, &data.train, data.pad_id);
+    let mut state = TrainingState::new(student);
+    let mut log = Log::new(job.dir.metrics_writer(true)?, observer, config.train.log_every as u64);
+    log.observer.started(steps.total, student_config.parameters());
+
+    let run = Run { started, parameters: student_config.parameters(), teacher: teacher.as_ref(), skipped: data.skipped };
+    let measure = |state: &TrainingState| {
+        let split = data.validation.as_ref()?;
+        evaluate(&state.student, signal, split, config.evaluate.batch_size, data.pad_id, &mix, &device, stop)
+    };
+    let mut measured = None;
+
+    while state.step < steps.total {
+        let clock = Instant::now();
+        let micro_batches = steps.next(&mut state);
+        let share = 1.0 / micro_batches.len() as f64;
+        let mut gradients = Gradients::default();
+        let mut losses: Option<Sums> = None;
+        for batch in &micro_batches {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Outcome::Interrupted);
+            }
+            let Some(batch) = DeviceBatch::new(batch, &device) else { continue };
+            let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
+            let projection = taught.map(|signal| signal.project(&batch));
+            let loss = distillation_loss(state.student.project(hidden), projection, batch.targets, &mix);
+            gradients.add(&state.student, &(loss.total.clone() * share));
+            losses = Some(Sums::add(losses, loss, share));
+        }
+        let learning_rate = learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
+        let norm = gradients.norm();
+        let means = losses.map(Sums::read).unwrap_or_default();
+        if !means.total.is_finite() || !norm.is_finite() {
+            tracing::warn!("step {}: loss {}, gradient norm {norm}", state.step, means.total);
+            let summary = run.summary(&state, &steps, log.training, None);
+            return Ok(Outcome::Diverged(RunSummary { diverged_at: Some(state.step), ..summary }));
+        }
+        state.student = state.optimizer.step(
+            state.student,
+            gradients,
+            norm,
+            &config.optimizer,
+            learning_rate,
+            state.step,
+        );
+        log.training += clock.elapsed();
+
+        log.step(&means, state.step == steps.total, |means| MetricRow {
+            step: state.step,
+            epoch: steps.epochs(&state),
+            split: Split::Train,
+            learning_rate: Some(learning_rate),
+            loss: means.total,
+            hard_loss: means.hard,
+            soft_loss: means.soft,
+            grad_norm: Some(norm),
+            tokens: state.tokens,
+            agreement: None,
+        })?;
+        let every = config.evaluate.every as u64;
+        if state.step == steps.total || (every > 0 && state.step % every == 0) {
+            measured = measure(&state);
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Outcome::Interrupted);
+            }
+            if let Some((figures, _)) = &measured {
+                log.write(&validation_row(figures, &state, &steps, mix.hard_weight))?;
+            }
+        }
+    }
+
+    let tokenizer = data.tokenizer_dir.as_deref();
+    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir()).map_err(DistillError::student)?;
+    Ok(Outcome::Finished(run.summary(&state, &steps, log.training, measured)))
+}
+
+fn validation_row(figures: &Evaluation, state: &TrainingState, steps: &Steps, hard_weight: f64) -> MetricRow {
+    let loss = match figures.soft_loss {
+        Some(soft) => hard_weight * figures.hard_loss + (1.0 - hard_weight) * soft,
+        None => figures.hard_loss,
+    };
+    MetricRow {
+        step: state.step,
+        epoch: steps.epochs(state),
+        split: Split::Validation,
+        learning_rate: None,
+        loss,
+        hard_loss: figures.hard_loss,
+        soft_loss: figures.soft_loss,
+        grad_norm: None,
+        tokens: figures.tokens,
+        agreement: figures.agreement,
+    }
+}
+
+/// What the summary says that does not change while a run trains.
+struct Run<'a> {
+    started: Instant,
+    parameters: u64,
+    teacher: Option<&'a Teacher>,
+    skipped: u64,
+}
+
+impl Run<'_> {
+    fn summary(
+        &self,
+        state: &TrainingState,
+        steps: &Steps,
+        training: Duration,
+        measured: Option<(Evaluation, Option<Evaluation>)>,
+    ) -> RunSummary {
+        let (validation, teacher_validation) = measured.unzip();
+        RunSummary {
+            format_version: FORMAT_VERSION,
+            steps: state.step,
+            epochs: steps.epochs(state),
+            tokens: state.tokens,
+            tokens_per_second: rate(state.tokens, training),
+            wall_seconds: self.started.elapsed().as_secs_f64(),
+            parameters: self.parameters,
+            teacher_parameters: self.teacher.map(|teacher| teacher.parameters),
+            validation,
+            teacher_validation: teacher_validation.flatten(),
+            skipped_records: self.skipped,
+            diverged_at: None,
+            peak_memory: memory::peak(),
+        }
+    }
+}

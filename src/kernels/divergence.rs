@@ -1,0 +1,135 @@
+//! Divergences between the teacher's distribution `p` and the student's `q`, with their gradients.
+//!
+//! Logits may lie 10⁵ apart after division by the temperature, so a probability may be zero in
+//! single precision. Then its logarithm is still finite (a log-softmax), and products of the two are
+//! zero as they should be. The logarithm of a mixture is taken of a number that is kept above the
+//! smallest normal float: where the mixture is below it, so are both its parts, and the term is zero.
+
+use burn::tensor::{DType, Tensor};
+
+/// A divergence of two distributions over the vocabulary, or of the raw logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Divergence {
+    /// KL(p ‖ q), mass-covering.
+    ForwardKl,
+    /// KL(q ‖ p), mode-seeking (MiniLLM, 2306.08543).
+    ReverseKl,
+    /// Generalized Jensen–Shannon (GKD, 2306.13649): `beta·KL(p ‖ m) + (1-beta)·KL(q ‖ m)` with
+    /// `m = beta·p + (1-beta)·q`.
+    JensenShannon {
+        /// The teacher's weight, in `[0, 1]`.
+        beta: f64,
+    },
+    /// KL(p ‖ skew·p + (1-skew)·q) (DistiLLM, 2402.03898).
+    SkewForwardKl {
+        /// The teacher's weight in the mixture, in `[0, 1]`.
+        skew: f64,
+    },
+    /// KL(q ‖ skew·q + (1-skew)·p).
+    SkewReverseKl {
+        /// The student's weight in the mixture, in `[0, 1]`.
+        skew: f64,
+    },
+    /// `½·Σ|p - q|`.
+    TotalVariation,
+    /// Mean squared difference of the raw logits over rows and vocabulary; no temperature.
+    LogitMse,
+}
+
+/// One distribution for each row, `[rows, vocab]`.
+#[derive(Debug, Clone)]
+pub(super) struct Distribution {
+    pub(super) probability: Tensor<2>,
+    pub(super) log: Tensor<2>,
+}
+
+impl Distribution {
+    /// The softmax of `logits / temperature` and its logarithm.
+    pub(super) fn new(logits: Tensor<2>, temperature: f64) -> Self {
+        let highest = logits.clone().max_dim(1);
+        let shifted = (logits - highest) * (1.0 / temperature);
+        let exponential = shifted.clone().exp();
+        let sum = exponential.clone().sum_dim(1);
+        Self { probability: exponential * sum.clone().recip(), log: shifted - sum.log() }
+    }
+}
+
+/// The value of each row, `[rows, 1]`, and its gradient in the student's scaled logits, `[rows,
+/// vocab]`.
+///
+/// With `f` the divergence and `g = ∂f/∂q`, the gradient in the scaled logits is
+/// `q·(g - Σ q·g)`; constants in `g` drop out.
+pub(super) fn divergence(
+    kind: Divergence,
+    teacher: Distribution,
+    student: Distribution,
+) -> (Tensor<2>, Tensor<2>) {
+    let Distribution { probability: p, log: log_p } = teacher;
+    let Distribution { probability: q, log: log_q } = student;
+    match kind {
+        Divergence::ForwardKl => {
+            let value = (p.clone() * (log_p - log_q)).sum_dim(1);
+            (value, q - p)
+        }
+        Divergence::ReverseKl => {
+            let ratio = log_q - log_p;
+            let value = (q.clone() * ratio.clone()).sum_dim(1);
+            (value.clone(), q * (ratio - value))
+        }
+        Divergence::JensenShannon { beta } => {
+            let log_m = log_mixture(beta, &p, &log_p, &q, &log_q);
+            let of_student = log_q - log_m.clone();
+            let student_value = (q.clone() * of_student.clone()).sum_dim(1);
+            let teacher_value = (p * (log_p - log_m)).sum_dim(1);
+            let gradient = q * (of_student - student_value.clone()) * (1.0 - beta);
+            (teacher_value * beta + student_value * (1.0 - beta), gradient)
+        }
+        Divergence::SkewForwardKl { skew: 0.0 } => {
+            let (teacher, student) =
+                (Distribution { probability: p, log: log_p }, Distribution { probability: q, log: log_q });
+            divergence(Divergence::ForwardKl, teacher, student)
+        }
+        Divergence::SkewForwardKl { skew } => {
+            let log_m = log_mixture(skew, &p, &log_p, &q, &log_q);
+            let value = (p.clone() * (log_p - log_m)).sum_dim(1);
+            let slope = p.clone() / mixture(skew, &p, &q) * (skew - 1.0);
+            (value, centred(q, slope))
+        }
+        Divergence::SkewReverseKl { skew } => {
+            let log_m = log_mixture(skew, &q, &log_q, &p, &log_p);
+            let ratio = log_q - log_m;
+            let value = (q.clone() * ratio.clone()).sum_dim(1);
+            let slope = if skew == 0.0 { ratio } else { ratio - q.clone() / mixture(skew, &q, &p) * skew };
+            (value, centred(q, slope))
+        }
+        Divergence::TotalVariation => {
+            let difference = q.clone() - p;
+            let value = difference.clone().abs().sum_dim(1) * 0.5;
+            (value, centred(q, difference.sign() * 0.5))
+        }
+        Divergence::LogitMse => unreachable!("a distance of logits, not of distributions"),
+    }
+}
+
+/// `q·(slope - Σ q·slope)`: a gradient in the probabilities carried through the softmax.
+fn centred(q: Tensor<2>, slope: Tensor<2>) -> Tensor<2> {
+    let mean = (q.clone() * slope.clone()).sum_dim(1);
+    q * (slope - mean)
+}
+
+/// `weight·a + (1-weight)·b`, kept above zero.
+fn mixture(weight: f64, a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
+    debug_assert_eq!(a.dtype(), DType::F32);
+    (a.clone() * weight + b.clone() * (1.0 - weight)).clamp_min(f32::MIN_POSITIVE)
+}
+
+/// The logarithm of the mixture; of one part alone where the other has no weight.
+fn log_mixture(weight: f64, a: &Tensor<2>, log_a: &Tensor<2>, b: &Tensor<2>, log_b: &Tensor<2>) -> Tensor<2> {
+    if weight == 0.0 {
+        log_b.clone()
+    } else if weight == 1.0 {
+        log_a.clone()
+    } else {
+        mixture(weight, a, b).log()
+    }
+}
