@@ -1,5 +1,6 @@
-//! All integration tests in one binary: linking Burn and Polars takes longer than the tests.
+//! All integration tests in one binary: each further one would link Burn and Polars again.
 
 mod golden;
+mod report;
 mod runs;
 mod support;

@@ -1,5 +1,7 @@
 //! What several tests need.
 
+pub mod sweep;
+
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};

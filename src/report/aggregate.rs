@@ -1,0 +1,292 @@
+//! What the runs of a configuration come to together: lazy queries over the runs table.
+
+use polars::prelude::*;
+use serde::Serialize;
+
+use super::cell::{Cell, numbers};
+use super::grid::{Axis, Grid, has_soft_loss};
+use super::statistics::{Sample, Seeded};
+use super::tables::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
+
+/// A configuration with its seeds taken together.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Its values, in the order of [`Grid::axes`].
+    pub cells: Vec<Cell>,
+    /// What people call it.
+    pub label: String,
+    /// Whether it learns from labels alone.
+    pub is_baseline: bool,
+    /// Runs that the plan asks for.
+    pub planned: usize,
+    /// Runs that are finished.
+    pub finished: usize,
+    /// Held-out hard loss over the finished seeds.
+    pub hard_loss: Option<Sample>,
+    /// The same by seed.
+    pub hard_losses: Vec<Seeded>,
+    /// Held-out soft loss.
+    pub soft_loss: Option<Sample>,
+    /// Held-out agreement with the teacher.
+    pub agreement: Option<Sample>,
+    /// The same by seed.
+    pub agreements: Vec<Seeded>,
+    /// Held-out perplexity.
+    pub perplexity: Option<Sample>,
+    /// Held-out accuracy.
+    pub accuracy: Option<Sample>,
+    /// Trained parameters of the student.
+    pub parameters: Option<f64>,
+    /// Training tokens a second, mean.
+    pub tokens_per_second: Option<f64>,
+    /// Seconds that a run took, mean.
+    pub wall_seconds: Option<f64>,
+}
+
+/// A mean over seeds at one value of an axis.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Marginal {
+    /// The value on the axis.
+    pub x: Cell,
+    /// The value on the axis that makes the series; null without one.
+    pub series: Cell,
+    /// Over seeds. Where other axes vary as well, the value of a seed is the mean over them.
+    pub sample: Sample,
+}
+
+/// One finished run on an axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dot {
+    /// The value on the axis.
+    pub x: Cell,
+    /// The value on the axis that makes the series; null without one.
+    pub series: Cell,
+    /// Its held-out hard loss.
+    pub y: f64,
+}
+
+/// Name of an aggregated column.
+fn part(metric: &str, what: &str) -> String {
+    format!("{metric}:{what}")
+}
+
+fn finished(runs: &DataFrame) -> LazyFrame {
+    runs.clone().lazy().filter(col("status").eq(lit("finished")))
+}
+
+/// All configurations, the best held-out hard loss first, those without one last.
+pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configuration>> {
+    const METRICS: [&str; 5] = [HARD_LOSS, SOFT_LOSS, AGREEMENT, PERPLEXITY, ACCURACY];
+    let mut by: Vec<Expr> = grid.keys().map(col).collect();
+    by.push(col("baseline"));
+    let mut aggregates = vec![
+        len().alias("planned"),
+        col("status").eq(lit("finished")).sum().alias("finished"),
+        col("seed").alias("seeds"),
+        col(HARD_LOSS).alias(part(HARD_LOSS, "values")),
+        col(AGREEMENT).alias(part(AGREEMENT, "values")),
+        col("parameters").max(),
+        col("tokens_per_second").mean(),
+        col("wall_seconds").mean(),
+    ];
+    for metric in METRICS {
+        aggregates.push(col(metric).mean().alias(part(metric, "mean")));
+        aggregates.push(col(metric).std(1).alias(part(metric, "std")));
+        aggregates.push(col(metric).count().alias(part(metric, "n")));
+    }
+    // The plan's order breaks ties.
+    let order = SortMultipleOptions::default().with_nulls_last(true).with_maintain_order(true);
+    let table = runs
+        .clone()
+        .lazy()
+        .group_by_stable(by)
+        .agg(aggregates)
+        .sort([part(HARD_LOSS, "mean")], order)
+        .collect()?;
+
+    let cells: Vec<&Column> = grid.keys().map(|key| table.column(key)).collect::<PolarsResult<_>>()?;
+    let planned = numbers(&table, "planned")?;
+    let done = numbers(&table, "finished")?;
+    let baseline = table.column("baseline")?.bool()?.clone();
+    let parameters = numbers(&table, "parameters")?;
+    let speed = numbers(&table, "tokens_per_second")?;
+    let seconds = numbers(&table, "wall_seconds")?;
+    let hard_losses = seeded(&table, HARD_LOSS)?;
+    let agreements = seeded(&table, AGREEMENT)?;
+    let [hard, soft, agreement, perplexity, accuracy] = METRICS.map(|metric| samples(&table, metric));
+    let (hard, soft, agreement) = (hard?, soft?, agreement?);
+    let (perplexity, accuracy) = (perplexity?, accuracy?);
+    let configuration = |row: usize| {
+        let cells: Vec<Cell> = cells.iter().map(|column| Cell::of(column, row)).collect();
+        let is_baseline = baseline.get(row).unwrap_or(false);
+        Configuration {
+            label: grid.label(&cells, is_baseline),
+            cells,
+            is_baseline,
+            planned: planned[row].unwrap_or(0.0) as usize,
+            finished: done[row].unwrap_or(0.0) as usize,
+            hard_loss: hard[row],
+            hard_losses: hard_losses[row].clone(),
+            soft_loss: soft[row],
+            agreement: agreement[row],
+            agreements: agreements[row].clone(),
+            perplexity: perplexity[row],
+            accuracy: accuracy[row],
+            parameters: parameters[row],
+            tokens_per_second: speed[row],
+            wall_seconds: seconds[row],
+        }
+    };
+    Ok((0..table.height()).map(configuration).collect())
+}
+
+fn samples(table: &DataFrame, metric: &str) -> PolarsResult<Vec<Option<Sample>>> {
+    let mean = numbers(table, &part(metric, "mean"))?;
+    let std = numbers(table, &part(metric, "std"))?;
+    let n = numbers(table, &part(metric, "n"))?;
+    let sample = |row: usize| {
+        let n = n[row].unwrap_or(0.0) as usize;
+        mean[row].map(|mean| Sample { n, mean, std: std[row] })
+    };
+    Ok((0..table.height()).map(sample).collect())
+}
+
+fn seeded(table: &DataFrame, metric: &str) -> PolarsResult<Vec<Vec<Seeded>>> {
+    let seeds = table.column("seeds")?.list()?.clone();
+    let values = table.column(&part(metric, "values"))?.list()?.clone();
+    let mut rows = Vec::with_capacity(table.height());
+    for row in 0..table.height() {
+        let (Some(seeds), Some(values)) = (seeds.get_as_series(row), values.get_as_series(row)) else {
+            rows.push(Vec::new());
+            continue;
+        };
+        let (seeds, values) = (seeds.cast(&DataType::UInt64)?, values.cast(&DataType::Float64)?);
+        let pairs = seeds.u64()?.iter().zip(values.f64()?.iter());
+        rows.push(pairs.filter_map(|(seed, value)| Some((seed?, value.filter(|v| v.is_finite())?))).collect());
+    }
+    Ok(rows)
+}
+
+/// Held-out hard loss along an axis, a series for each value of another: first the mean over
+/// everything else for each seed, then the mean and spread over seeds.
+pub fn marginals(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<Vec<Marginal>> {
+    let mut by = vec![col(axis.key.as_str())];
+    by.extend(series.map(|series| col(series.key.as_str())));
+    let mut by_seed = by.clone();
+    by_seed.push(col("seed"));
+    let table = on_axis(runs, axis, series)
+        .group_by_stable(by_seed)
+        .agg([col(HARD_LOSS).mean()])
+        .group_by_stable(by)
+        .agg([
+            col(HARD_LOSS).mean().alias(part(HARD_LOSS, "mean")),
+            col(HARD_LOSS).std(1).alias(part(HARD_LOSS, "std")),
+            col(HARD_LOSS).count().alias(part(HARD_LOSS, "n")),
+        ])
+        .collect()?;
+    let samples = samples(&table, HARD_LOSS)?;
+    let (x, s) = cells_on(&table, axis, series)?;
+    let rows = x.into_iter().zip(s).zip(samples);
+    Ok(rows.filter_map(|((x, series), sample)| Some(Marginal { x, series, sample: sample? })).collect())
+}
+
+/// Every finished run along an axis.
+pub fn dots(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<Vec<Dot>> {
+    let mut columns = vec![col(axis.key.as_str()), col(HARD_LOSS)];
+    columns.extend(series.map(|series| col(series.key.as_str())));
+    let table = on_axis(runs, axis, series).select(columns).collect()?;
+    let y = numbers(&table, HARD_LOSS)?;
+    let (x, s) = cells_on(&table, axis, series)?;
+    let rows = x.into_iter().zip(s).zip(y);
+    Ok(rows.filter_map(|((x, series), y)| Some(Dot { x, series, y: y? })).collect())
+}
+
+/// Mean held-out hard loss for each pair of values of two axes, over everything else:
+/// `(index on a, index on b, mean)`.
+pub fn heat(runs: &DataFrame, a: &Axis, b: &Axis) -> PolarsResult<Vec<(usize, usize, f64)>> {
+    let table = on_axis(runs, a, Some(b))
+        .group_by_stable([col(a.key.as_str()), col(b.key.as_str())])
+        .agg([col(HARD_LOSS).mean()])
+        .collect()?;
+    let mean = numbers(&table, HARD_LOSS)?;
+    let (x, y) = cells_on(&table, a, Some(b))?;
+    let rows = x.iter().zip(&y).zip(mean);
+    Ok(rows.filter_map(|((x, y), mean)| Some((a.index(x)?, b.index(y)?, mean?))).collect())
+}
+
+/// Finished runs that have a place on both axes.
+fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> LazyFrame {
+    let mut rows = finished(runs)
+        .filter(col(HARD_LOSS).is_not_null())
+        .filter(col(axis.key.as_str()).is_not_null());
+    if let Some(series) = series {
+        rows = rows.filter(col(series.key.as_str()).is_not_null());
+    }
+    if axis.is_of_loss() || series.is_some_and(Axis::is_of_loss) {
+        rows = rows.filter(has_soft_loss(runs));
+    }
+    rows
+}
+
+fn cells_on(table: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<(Vec<Cell>, Vec<Cell>)> {
+    let read = |key: &str| -> PolarsResult<Vec<Cell>> {
+        let column = table.column(key)?;
+        Ok((0..table.height()).map(|row| Cell::of(column, row)).collect())
+    };
+    let s = match series {
+        Some(series) => read(&series.key)?,
+        None => vec![Cell::Null; table.height()],
+    };
+    Ok((read(&axis.key)?, s))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs() -> DataFrame {
+        df!(
+            "status" => ["finished", "finished", "finished", "diverged", "finished", "finished"],
+            "seed" => [0u64, 1, 0, 1, 0, 1],
+            "train.seed" => [0i64, 1, 0, 1, 0, 1],
+            "loss.temperature" => [1.0, 1.0, 2.0, 2.0, 1.5, 1.5],
+            "loss.kind" => ["js", "js", "js", "js", "none", "none"],
+            "baseline" => [false, false, false, false, true, true],
+            HARD_LOSS => [Some(1.0), Some(2.0), Some(1.25), None, Some(3.0), Some(3.5)],
+            SOFT_LOSS => [Some(1.0), Some(2.0), Some(1.25), None, None, None],
+            AGREEMENT => [Some(0.5), Some(0.5), Some(0.5), None, None, None],
+            PERPLEXITY => [Some(3.0), Some(7.0), Some(3.5), None, None, None],
+            ACCURACY => [Some(0.5), Some(0.5), Some(0.5), None, None, None],
+            "parameters" => [10u64, 10, 10, 10, 10, 10],
+            "tokens_per_second" => [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            "wall_seconds" => [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn seeds_of_a_configuration_are_taken_together() {
+        let runs = runs();
+        let grid = Grid::of(&runs, &["loss.temperature".to_owned()]).unwrap();
+        let found = configurations(&runs, &grid).unwrap();
+        let labels: Vec<&str> = found.iter().map(|c| c.label.as_str()).collect();
+        assert_eq!(labels, ["temperature 2", "temperature 1", "labels alone"]);
+        assert_eq!((found[0].planned, found[0].finished), (2, 1));
+        assert_eq!(found[0].hard_loss, Some(Sample { n: 1, mean: 1.25, std: None }));
+        let two = found[1].hard_loss.unwrap();
+        assert_eq!((two.n, two.mean), (2, 1.5));
+        assert!((two.std.unwrap() - 0.5f64.sqrt()).abs() < 1e-12);
+        assert_eq!(found[1].hard_losses, [(0, 1.0), (1, 2.0)]);
+        assert!(found[2].is_baseline && found[2].agreement.is_none());
+    }
+
+    #[test]
+    fn a_marginal_is_the_mean_over_seeds_of_means_over_the_rest() {
+        let runs = runs();
+        let grid = Grid::of(&runs, &["loss.temperature".to_owned()]).unwrap();
+        let along = marginals(&runs, &grid.axes[0], None).unwrap();
+        let points: Vec<_> = along.iter().map(|m| (m.x.number().unwrap(), m.sample.n, m.sample.mean)).collect();
+        assert_eq!(points, [(1.0, 2, 1.5), (2.0, 1, 1.25)], "the baseline has no place on the axis");
+        assert_eq!(dots(&runs, &grid.axes[0], None).unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,302 @@
+//! What an experiment found, in sentences that are computed from its table.
+
+use serde::Serialize;
+
+use super::aggregate::{Configuration, Marginal};
+use super::collect::{Collected, STATUSES};
+use super::format;
+use super::grid::{Axis, Grid};
+use super::statistics::{Difference, difference};
+
+/// A finding: what it is about, and a sentence or two.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// What it is about, as `Best configuration`.
+    pub topic: &'static str,
+    /// The finding.
+    pub text: String,
+}
+
+/// All that findings are computed from.
+pub struct Evidence<'a> {
+    /// What was read.
+    pub collected: &'a Collected,
+    /// What differs between the runs.
+    pub grid: &'a Grid,
+    /// Best first.
+    pub configurations: &'a [Configuration],
+    /// Each varied axis with the means along it.
+    pub marginals: &'a [(Axis, Vec<Marginal>)],
+    /// Of intervals and tests.
+    pub confidence: f64,
+}
+
+/// The findings, the most important first.
+pub fn findings(evidence: &Evidence) -> Vec<Finding> {
+    let mut found = vec![completeness(evidence.collected)];
+    found.extend(best(evidence));
+    found.extend(against_baseline(evidence));
+    found.extend(teacher_gap(evidence));
+    found.extend(axes(evidence));
+    found
+}
+
+/// How many runs stand where, in the order of [`STATUSES`].
+pub fn status_counts(collected: &Collected) -> Vec<(&'static str, usize)> {
+    let count = |status: &&str| collected.runs.iter().filter(|run| run.standing.as_str() == *status).count();
+    STATUSES.iter().map(|status| (*status, count(status))).filter(|(_, n)| *n > 0).collect()
+}
+
+fn completeness(collected: &Collected) -> Finding {
+    let total = collected.runs.len();
+    let counts = status_counts(collected);
+    let finished = counts.iter().find(|(status, _)| *status == "finished").map_or(0, |(_, n)| *n);
+    let topic = "Completeness";
+    if finished == total {
+        let text = match total {
+            1 => "The only run is finished.".to_owned(),
+            _ => format!("All {total} runs are finished."),
+        };
+        return Finding { topic, text };
+    }
+    let rest: Vec<String> =
+        counts.iter().filter(|(s, _)| *s != "finished").map(|(status, n)| format!("{n} {status}")).collect();
+    let what = match finished {
+        0 => "There is nothing to compare yet.",
+        _ => "Everything below speaks of the finished runs alone.",
+    };
+    let text = format!("{finished} of {} finished; {}. {what}", format::plural(total, "run"), format::list(&rest));
+    Finding { topic, text }
+}
+
+fn best(evidence: &Evidence) -> Option<Finding> {
+    let mut ranked = evidence.configurations.iter().filter(|c| c.hard_loss.is_some());
+    let first = ranked.next()?;
+    let sample = first.hard_loss?;
+    let mut text = format!(
+        "{} has the lowest held-out hard loss: {} nats a token ({}){}.",
+        capitalized(&first.label),
+        format::with_margin(sample.mean, sample.margin(evidence.confidence)),
+        seeds(sample.n, evidence.confidence),
+        extras(first),
+    );
+    if let Some(second) = ranked.next()
+        && let Some(ahead) = difference(&first.hard_losses, &second.hard_losses, evidence.confidence)
+    {
+        let gap = gap(&ahead);
+        text += &match &ahead.tested {
+            None => format!(" The next, {}, is {gap} behind; one seed cannot tell whether by chance.", second.label),
+            Some(_) if ahead.is_significant() => format!(" The next, {}, is {gap} behind.", second.label),
+            Some(_) => format!(
+                " The next, {}, is {gap} behind: the interval spans zero, so their order may be chance.",
+                second.label
+            ),
+        };
+    }
+    Some(Finding { topic: "Best configuration", text })
+}
+
+fn extras(configuration: &Configuration) -> String {
+    let mut parts = Vec::new();
+    parts.extend(configuration.perplexity.map(|p| format!("perplexity {}", format::loss(p.mean))));
+    parts.extend(configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))));
+    if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) }
+}
+
+/// `0.12 ± 0.03 nats`, without its sign.
+fn gap(difference: &Difference) -> String {
+    let margin = difference.tested.map(|t| t.margin);
+    let digits = format::precision(margin).min(4);
+    let mean = format::decimals(difference.mean.abs(), digits);
+    match margin {
+        Some(margin) => format!("{mean} ± {} nats", format::decimals(margin, digits)),
+        None => format!("{mean} nats"),
+    }
+}
+
+fn seeds(n: usize, confidence: f64) -> String {
+    match n {
+        1 => "1 seed, so no interval".to_owned(),
+        n => format!("mean of {n} seeds, {} interval", confidence_text(confidence)),
+    }
+}
+
+/// `95 %`.
+pub fn confidence_text(confidence: f64) -> String {
+    format!("{} %", format::value((confidence * 1e6).round() / 1e4))
+}
+
+/// A student (whatever is neither loss, teacher nor seed) with its baseline and what is distilled.
+#[derive(Debug, Clone)]
+pub struct StudentGroup<'a> {
+    /// What people call it; empty if there is one student.
+    pub label: String,
+    /// Learned from labels alone.
+    pub baseline: &'a Configuration,
+    /// The others, best first, each with its difference to the baseline (negative is better).
+    pub distilled: Vec<(&'a Configuration, Difference)>,
+}
+
+/// Every student that has a finished baseline and a finished distilled configuration, in the order
+/// of their baselines.
+pub fn student_groups<'a>(
+    grid: &Grid,
+    configurations: &'a [Configuration],
+    confidence: f64,
+) -> Vec<StudentGroup<'a>> {
+    // Everything that the student is, apart from what it learns from.
+    let of_student: Vec<usize> = (0..grid.axes.len()).filter(|i| !grid.axes[*i].is_of_loss()).collect();
+    let same = |a: &Configuration, b: &Configuration| of_student.iter().all(|&i| a.cells[i] == b.cells[i]);
+    let measured = || configurations.iter().filter(|c| c.hard_loss.is_some());
+    let mut groups: Vec<StudentGroup> = Vec::new();
+    for baseline in measured().filter(|c| c.is_baseline) {
+        // Several baselines of one student differ in what means nothing to them: the first stands.
+        if groups.iter().any(|group| same(group.baseline, baseline)) {
+            continue;
+        }
+        let distilled: Vec<_> = measured()
+            .filter(|c| !c.is_baseline && same(c, baseline))
+            .filter_map(|c| Some((c, difference(&baseline.hard_losses, &c.hard_losses, confidence)?)))
+            .collect();
+        if !distilled.is_empty() {
+            let words = of_student.iter().filter(|i| grid.axes[**i].cells.len() > 1);
+            let words: Vec<String> = words.map(|&i| grid.axes[i].phrase(&baseline.cells[i])).collect();
+            groups.push(StudentGroup { label: words.join(", "), baseline, distilled });
+        }
+    }
+    groups
+}
+
+fn against_baseline(evidence: &Evidence) -> Vec<Finding> {
+    let groups = student_groups(evidence.grid, evidence.configurations, evidence.confidence);
+    let sentence = |group: &StudentGroup| -> Option<Finding> {
+        let (best, difference) = group.distilled.first()?;
+        let of = if group.label.is_empty() { String::new() } else { format!("For {}: d", group.label) };
+        let distilling = if of.is_empty() { "Distilling".to_owned() } else { format!("{of}istilling") };
+        let n = group.distilled.len();
+        let with = match n {
+            1 => best.label.clone(),
+            n => format!("{}, the best of {n} distilled configurations", best.label),
+        };
+        let how = match (&difference.tested, best.hard_losses.len()) {
+            (None, _) => "1 seed, so no test is possible".to_owned(),
+            (Some(tested), n) => format!(
+                "{} at most, {} interval {}",
+                format::plural(n, "seed"),
+                confidence_text(evidence.confidence),
+                tested.test.as_str()
+            )
+            .replace(" at most", ""),
+        };
+        let gap = gap(difference);
+        let verdict = match (difference.mean < 0.0, difference.tested.is_some(), difference.is_significant()) {
+            (true, true, true) => format!("{distilling} beats labels alone by {gap} held-out hard loss"),
+            (false, true, true) => format!("{distilling} is worse than labels alone by {gap} held-out hard loss"),
+            (true, false, _) => format!("{distilling} is ahead of labels alone by {gap} held-out hard loss"),
+            (false, false, _) => format!("{distilling} is behind labels alone by {gap} held-out hard loss"),
+            (better, true, false) => format!(
+                "{distilling} is not told apart from labels alone: {} by {gap} held-out hard loss, an interval \
+                 that spans zero",
+                if better { "better" } else { "worse" }
+            ),
+        };
+        let mut text = format!("{verdict} ({how}; {with}).");
+        if n > 1 {
+            let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
+            text += &format!(" {better} of {n} distilled configurations are better than labels alone in the mean");
+            if difference.tested.is_some() {
+                let clear = group.distilled.iter().filter(|(_, d)| d.mean < 0.0 && d.is_significant()).count();
+                text += &format!(", {clear} with an interval clear of zero");
+            }
+            text.push('.');
+        }
+        Some(Finding { topic: "Distilled against labels alone", text })
+    };
+    groups.iter().filter_map(sentence).collect()
+}
+
+fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
+    let summaries = || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
+    // Several teachers have several figures: the table of teachers shows them.
+    let mut losses: Vec<f64> =
+        summaries().filter_map(|s| s.teacher_validation.as_ref()).map(|v| v.hard_loss).collect();
+    losses.sort_by(f64::total_cmp);
+    let (lowest, highest) = (*losses.first()?, *losses.last()?);
+    if (highest - lowest).abs() > 1e-3 * lowest.abs() {
+        return None;
+    }
+    let best = evidence.configurations.iter().find(|c| !c.is_baseline && c.hard_loss.is_some())?;
+    let student = best.hard_loss?.mean;
+    let size = |n: f64| format!("{} parameters", format::count(n));
+    let teacher_size = summaries().find_map(|s| s.teacher_parameters).map(|n| n as f64);
+    let mut text = format!("The teacher reaches {} nats", format::loss(lowest));
+    if let (Some(teacher), Some(student)) = (teacher_size, best.parameters.filter(|n| *n > 0.0)) {
+        text += &format!(
+            " with {}, {} times the {} of the best distilled student",
+            size(teacher),
+            format::decimals(teacher / student, 1),
+            format::count(student)
+        );
+    }
+    text.push('.');
+    let groups = student_groups(evidence.grid, evidence.configurations, evidence.confidence);
+    let group = groups.iter().find(|g| g.distilled.iter().any(|(c, _)| std::ptr::eq(*c, best)));
+    if let Some(alone) = group.and_then(|group| group.baseline.hard_loss)
+        && alone.mean > lowest
+    {
+        let closed = (alone.mean - student) / (alone.mean - lowest);
+        if closed > 0.0 {
+            text += &format!(
+                " Distilling closes {} of the gap between labels alone ({}) and the teacher.",
+                format::percent(closed),
+                format::loss(alone.mean)
+            );
+        }
+    }
+    Some(Finding { topic: "Teacher", text })
+}
+
+fn axes(evidence: &Evidence) -> Option<Finding> {
+    let mut effects = Vec::new();
+    for (axis, marginals) in evidence.marginals {
+        let by_mean = |a: &&Marginal, b: &&Marginal| a.sample.mean.total_cmp(&b.sample.mean);
+        let (Some(low), Some(high)) = (marginals.iter().min_by(by_mean), marginals.iter().max_by(by_mean)) else {
+            continue;
+        };
+        if low.x != high.x {
+            effects.push((high.sample.mean - low.sample.mean, axis, low, high));
+        }
+    }
+    effects.sort_by(|a, b| b.0.total_cmp(&a.0));
+    if effects.is_empty() {
+        return None;
+    }
+    let parts: Vec<String> = effects
+        .iter()
+        .map(|(range, axis, low, high)| {
+            format!(
+                "{} ({} nats: {} at {}, {} at {})",
+                axis.name,
+                format::decimals(*range, 3),
+                format::loss(low.sample.mean),
+                axis.text(&low.x),
+                format::loss(high.sample.mean),
+                axis.text(&high.x)
+            )
+        })
+        .collect();
+    let text = match parts.len() {
+        1 => format!("Along {}.", parts[0]),
+        _ => format!("By the range of held-out hard loss, averaged over all else: {}.", format::list(&parts)),
+    };
+    Some(Finding { topic: "What matters most", text })
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        // Names from the configuration, as forward_kl, stay as they are.
+        Some(first) if !text.contains('_') => first.to_uppercase().chain(letters).collect(),
+        _ => text.to_owned(),
+    }
+}

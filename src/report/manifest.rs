@@ -1,0 +1,62 @@
+//! `experiment.json` of a report: what the tables beside it are about, and which files a later
+//! report may remove.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::config::CompareConfig;
+use crate::store::{FORMAT_VERSION, StoreError, file};
+
+/// `experiment.json` of a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The experiment.
+    pub name: String,
+    /// The version of kdx that wrote the report.
+    pub kdx: String,
+    /// The last change of any run, RFC 3339 in UTC; none if no run was tried.
+    pub updated: Option<String>,
+    /// Dotted keys of the axes, in the file's order.
+    pub axes: Vec<String>,
+    /// The experiment's tolerances, so that a report can be compared without its store.
+    pub compare: CompareConfig,
+    /// Files of the report, relative to its directory.
+    pub files: Vec<String>,
+}
+
+/// The name of the manifest in a report's directory.
+pub const MANIFEST: &str = "experiment.json";
+
+impl Manifest {
+    /// The manifest of the report in `directory`; none if there is none.
+    pub fn read(directory: &Path) -> Result<Option<Self>, StoreError> {
+        file::read_json_if_there(&directory.join(MANIFEST))
+    }
+
+    /// Replaces the manifest of the report in `directory`.
+    pub fn write(&self, directory: &Path) -> Result<(), StoreError> {
+        file::write_json(&directory.join(MANIFEST), self)
+    }
+
+    /// A manifest of the present version.
+    pub fn new(
+        name: &str,
+        updated: Option<&str>,
+        axes: &[String],
+        compare: &CompareConfig,
+        files: Vec<String>,
+    ) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            name: name.to_owned(),
+            kdx: env!("CARGO_PKG_VERSION").to_owned(),
+            updated: updated.map(str::to_owned),
+            axes: axes.to_vec(),
+            compare: compare.clone(),
+            files,
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! What a page shows, whatever its format.
+
+use serde::Serialize;
+
+use super::aggregate::Configuration;
+use super::collect::{CollectedRun, Standing};
+use super::findings::{Evidence, Finding, confidence_text, findings, status_counts, student_groups};
+use super::format;
+use super::grid::{Axis, LABELS_ALONE};
+use super::plots::Plot;
+use super::statistics::Sample;
+use crate::store::{Evaluation, RunState};
+
+/// A page.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    /// The experiment's name.
+    pub experiment: String,
+    /// The file that it came from.
+    pub source: String,
+    /// The version of kdx.
+    pub version: &'static str,
+    /// The last change of any run.
+    pub updated: Option<String>,
+    /// Number of runs in the plan.
+    pub total: usize,
+    /// How many runs stand where.
+    pub counts: Vec<Count>,
+    /// Sentences, the most important first.
+    pub findings: Vec<Finding>,
+    /// Configurations, best first.
+    pub configurations: Table,
+    /// Plots in order.
+    pub figures: Vec<FigureView>,
+    /// All runs in the plan's order.
+    pub runs: Table,
+    /// Teachers.
+    pub teachers: Table,
+    /// Runs that failed, diverged or cannot be read.
+    pub failures: Table,
+}
+
+/// A status and the number of its runs.
+#[derive(Debug, Serialize)]
+pub struct Count {
+    status: &'static str,
+    n: usize,
+}
+
+/// A plot as a page shows it.
+#[derive(Debug, Serialize)]
+pub struct FigureView {
+    name: String,
+    title: String,
+    caption: String,
+    svg: String,
+    has_series: bool,
+}
+
+/// A table.
+#[derive(Debug, Serialize, Default)]
+pub struct Table {
+    /// What it is, for those who cannot see it.
+    pub caption: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// A column of a table.
+#[derive(Debug, Serialize)]
+pub struct Column {
+    title: String,
+    is_number: bool,
+    hint: &'static str,
+}
+
+/// A row of a table.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    class: &'static str,
+    cells: Vec<Entry>,
+}
+
+/// A cell of a table.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    text: String,
+    /// What it is sorted by, where that is not the text.
+    sort: Option<f64>,
+}
+
+impl Entry {
+    fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), sort: None }
+    }
+
+    /// A number as `write` puts it; a dash where there is none.
+    fn number(value: Option<f64>, write: impl Fn(f64) -> String) -> Self {
+        match value.filter(|v| v.is_finite()) {
+            Some(v) => Self { text: write(v), sort: Some(v) },
+            None => Self::text("–"),
+        }
+    }
+
+    fn sample(sample: Option<Sample>, confidence: f64, write: impl Fn(f64) -> String) -> Self {
+        let with_margin = |v: f64| match sample.and_then(|s| s.margin(confidence)) {
+            Some(margin) => format::with_margin(v, Some(margin)),
+            None => write(v),
+        };
+        Self::number(sample.map(|s| s.mean), with_margin)
+    }
+}
+
+impl Table {
+    fn column(&mut self, title: impl Into<String>, is_number: bool, hint: &'static str) {
+        self.columns.push(Column { title: title.into(), is_number, hint });
+    }
+}
+
+impl Page {
+    /// Puts a page together.
+    pub fn new(evidence: &Evidence, plots: &[Plot]) -> Self {
+        let collected = evidence.collected;
+        let figure = |plot: &Plot| FigureView {
+            name: plot.name.clone(),
+            title: plot.title.clone(),
+            caption: plot.caption.clone(),
+            svg: plot.svg.clone(),
+            has_series: plot.has_series,
+        };
+        let counts = status_counts(collected);
+        Self {
+            experiment: collected.experiment.name.clone(),
+            source: collected.experiment.source.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            updated: collected.updated().map(str::to_owned),
+            total: collected.runs.len(),
+            counts: counts.into_iter().map(|(status, n)| Count { status, n }).collect(),
+            findings: findings(evidence),
+            configurations: configurations(evidence),
+            figures: plots.iter().map(figure).collect(),
+            runs: runs(evidence),
+            teachers: teachers(evidence),
+            failures: failures(evidence),
+        }
+    }
+}
+
+/// The axes that have a column, and whether baselines need a column that tells them apart.
+fn shown_axes<'a>(evidence: &Evidence<'a>) -> (Vec<(usize, &'a Axis)>, bool) {
+    let axes: Vec<_> = evidence.grid.axes.iter().enumerate().filter(|(_, a)| a.cells.len() > 1).collect();
+    let has_baseline = evidence.configurations.iter().any(|c| c.is_baseline);
+    let tells = axes.iter().any(|(_, a)| a.key == "loss.kind");
+    (axes, has_baseline && !tells)
+}
+
+fn axis_entry(axis: &Axis, configuration: &Configuration, index: usize) -> Entry {
+    let cell = &configuration.cells[index];
+    if configuration.is_baseline && axis.key == "loss.kind" && axis.index(cell).is_none() {
+        return Entry::text(LABELS_ALONE);
+    }
+    // What the axis does not hold is a setting that means nothing here.
+    if configuration.is_baseline && axis.is_of_loss() && axis.key != "loss.kind" {
+        return Entry::text("–");
+    }
+    Entry { text: axis.text(cell), sort: cell.number() }
+}
+
+fn configurations(evidence: &Evidence) -> Table {
+    let confidence = evidence.confidence;
+    let (axes, tell_baseline) = shown_axes(evidence);
+    let groups = student_groups(evidence.grid, evidence.configurations, confidence);
+    let has = |value: fn(&Configuration) -> bool| evidence.configurations.iter().any(value);
+    let has_soft = has(|c| c.soft_loss.is_some());
+    let has_agreement = has(|c| c.agreement.is_some());
+
+    let caption = format!(
+        "Configurations by held-out hard loss, the mean over seeds ± its {} interval",
+        confidence_text(confidence)
+    );
+    let mut table = Table { caption, ..Table::default() };
+    table.column("#", true, "rank by held-out hard loss");
+    for (_, axis) in &axes {
+        table.column(&axis.name, axis.cells.iter().all(|c| c.number().is_some()), "");
+    }
+    if axes.is_empty() || tell_baseline {
+        table.column("trained on", false, "");
+    }
+    table.column("hard loss", true, "held out, nats a token; lower is better");
+    if !groups.is_empty() {
+        table.column("against labels alone", true, "difference to the same student trained on labels alone");
+    }
+    if has_soft {
+        table.column("soft loss", true, "held out, nats a token, temperature² included");
+    }
+    if has_agreement {
+        table.column("agreement", true, "positions where student and teacher have the same most likely token");
+    }
+    table.column("accuracy", true, "positions where the most likely token is the label");
+    table.column("perplexity", true, "exp of the hard loss");
+    table.column("parameters", true, "trained parameters of the student");
+    table.column("seeds", true, "finished of planned");
+
+    let difference_of = |c: &Configuration| {
+        let all = groups.iter().flat_map(|g| &g.distilled);
+        all.clone().find(|(other, _)| std::ptr::eq(*other, c)).map(|(_, d)| *d)
+    };
+    for (rank, c) in evidence.configurations.iter().enumerate() {
+        let mut cells = vec![match c.hard_loss {
+            Some(_) => Entry { text: (rank + 1).to_string(), sort: Some((rank + 1) as f64) },
+            None => Entry::text("–"),
+        }];
+        cells.extend(axes.iter().map(|(index, axis)| axis_entry(axis, c, *index)));
+        if axes.is_empty() || tell_baseline {
+            cells.push(Entry::text(if c.is_baseline { LABELS_ALONE } else { "teacher and labels" }));
+        }
+        cells.push(Entry::sample(c.hard_loss, confidence, format::loss));
+        if !groups.is_empty() {
+            let difference = difference_of(c);
+            cells.push(Entry::number(difference.map(|d| d.mean), |v| {
+                let margin = difference.and_then(|d| d.tested).map(|t| t.margin);
+                let digits = format::precision(margin).min(4);
+                let mut text = format::signed(v, digits);
+                if let Some(margin) = margin {
+                    text += &format!(" ± {}", format::decimals(margin, digits));
+                }
+                text
+            }));
+        }
+        let mean = |sample: Option<Sample>| sample.map(|s| s.mean);
+        if has_soft {
+            cells.push(Entry::number(mean(c.soft_loss), format::loss));
+        }
+        if has_agreement {
+            cells.push(Entry::number(mean(c.agreement), format::percent));
+        }
+        cells.push(Entry::number(mean(c.accuracy), format::percent));
+        cells.push(Entry::number(mean(c.perplexity), format::loss));
+        cells.push(Entry::number(c.parameters, format::count));
+        cells.push(Entry {
+            text: if c.finished == c.planned {
+                c.planned.to_string()
+            } else {
+                format!("{} of {}", c.finished, c.planned)
+            },
+            sort: Some(c.finished as f64),
+        });
+        let class = match (rank, c.hard_loss.is_some(), c.is_baseline) {
+            (0, true, _) => "best",
+            (_, _, true) => "baseline",
+            _ => "",
+        };
+        table.rows.push(Row { class, cells });
+    }
+    table
+}
+
+/// The configuration of a run as text, its seed left out.
+fn run_label(evidence: &Evidence, run: &CollectedRun) -> String {
+    let cells = evidence.grid.axes.iter().map(|axis| axis.cell_of(&run.config)).collect::<Vec<_>>();
+    evidence.grid.label(&cells, run.is_baseline())
+}
+
+fn runs(evidence: &Evidence) -> Table {
+    let mut table = Table { caption: "All runs, in the order of the plan".to_owned(), ..Table::default() };
+    table.column("run", false, "the first digits of an id are enough for `kdx show`");
+    table.column("configuration", false, "");
+    table.column("seed", true, "");
+    table.column("status", false, "");
+    table.column("attempt", true, "");
+    table.column("hard loss", true, "held out, nats a token");
+    table.column("agreement", true, "with the teacher, held out");
+    table.column("tokens/s", true, "in training, evaluation left out");
+    table.column("time", true, "from the start of the last attempt to its end");
+    table.column("peak memory", true, "of the worker process");
+    table.column("device", false, "");
+    for run in &evidence.collected.runs {
+        let summary = run.summary.as_ref();
+        let validation = summary.filter(|_| run.is_finished()).and_then(|s| s.validation.as_ref());
+        let status = run.status.as_ref();
+        let cells = vec![
+            Entry::text(run.run_id.0.chars().take(8).collect::<String>()),
+            Entry::text(run_label(evidence, run)),
+            Entry::number(run.seed().map(|s| s as f64), |v| v.to_string()),
+            Entry::text(run.standing.as_str()),
+            Entry::number(status.map(|s| f64::from(s.attempt)), |v| v.to_string()),
+            Entry::number(validation.map(|v| v.hard_loss), format::loss),
+            Entry::number(validation.and_then(|v| v.agreement), format::percent),
+            Entry::number(summary.map(|s| s.tokens_per_second), format::count),
+            Entry::number(summary.map(|s| s.wall_seconds), format::seconds),
+            Entry::number(summary.map(|s| s.peak_memory as f64).filter(|b| *b > 0.0), format::bytes),
+            Entry::text(status.map_or("–", |s| s.device.as_str())),
+        ];
+        table.rows.push(Row { class: run.standing.as_str(), cells });
+    }
+    table
+}
+
+struct Teacher {
+    name: String,
+    status: &'static str,
+    parameters: Option<f64>,
+    figures: Option<Evaluation>,
+    wall_seconds: Option<f64>,
+    students: usize,
+}
+
+fn teachers(evidence: &Evidence) -> Table {
+    let collected = evidence.collected;
+    let mut found: Vec<Teacher> = Vec::new();
+    for teacher in &collected.teachers {
+        let summary = teacher.summary.as_ref();
+        let is_of = |run: &&CollectedRun| {
+            run.record.as_ref().is_some_and(|r| r.teacher_run.as_ref() == Some(&teacher.run_id))
+        };
+        let students: Vec<_> = collected.runs.iter().filter(is_of).collect();
+        // A teacher that was trained without held-out data of its own is measured by its students.
+        let by_students = students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
+        found.push(Teacher {
+            name: format!("trained by kdx, run {}", teacher.run_id.0.chars().take(8).collect::<String>()),
+            status: teacher.standing.as_str(),
+            parameters: summary.map(|s| s.parameters as f64),
+            figures: summary.and_then(|s| s.validation.clone()).or(by_students),
+            wall_seconds: summary.map(|s| s.wall_seconds),
+            students: students.len(),
+        });
+    }
+    for run in &collected.runs {
+        let Some(path) = run.record.as_ref().and_then(|r| r.config.teacher.as_ref()?.path.as_ref()) else {
+            continue;
+        };
+        let name = path.display().to_string();
+        let summary = run.summary.as_ref();
+        let index = found.iter().position(|t| t.name == name).unwrap_or_else(|| {
+            found.push(Teacher {
+                name,
+                status: "given",
+                parameters: None,
+                figures: None,
+                wall_seconds: None,
+                students: 0,
+            });
+            found.len() - 1
+        });
+        let teacher = &mut found[index];
+        teacher.students += 1;
+        teacher.parameters = teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
+        teacher.figures = teacher.figures.take().or(summary.and_then(|s| s.teacher_validation.clone()));
+    }
+
+    let mut table = Table { caption: "Teachers".to_owned(), ..Table::default() };
+    table.column("teacher", false, "");
+    table.column("status", false, "");
+    table.column("parameters", true, "");
+    table.column("hard loss", true, "held out, nats a token");
+    table.column("accuracy", true, "positions where the most likely token is the label");
+    table.column("perplexity", true, "exp of the hard loss");
+    table.column("training time", true, "");
+    table.column("students", true, "runs of this experiment that learn from it");
+    for teacher in found {
+        let figures = teacher.figures.as_ref();
+        let cells = vec![
+            Entry::text(teacher.name),
+            Entry::text(teacher.status),
+            Entry::number(teacher.parameters, format::count),
+            Entry::number(figures.map(|f| f.hard_loss), format::loss),
+            Entry::number(figures.map(|f| f.accuracy), format::percent),
+            Entry::number(figures.map(|f| f.perplexity), format::loss),
+            Entry::number(teacher.wall_seconds, format::seconds),
+            Entry::number(Some(teacher.students as f64), |v| v.to_string()),
+        ];
+        table.rows.push(Row { class: teacher.status, cells });
+    }
+    table
+}
+
+fn failures(evidence: &Evidence) -> Table {
+    let caption = "Runs that failed, diverged or cannot be read".to_owned();
+    let mut table = Table { caption, ..Table::default() };
+    table.column("run", false, "");
+    table.column("configuration", false, "");
+    table.column("seed", true, "");
+    table.column("status", false, "");
+    table.column("reason", false, "");
+    let went_wrong = |run: &&CollectedRun| {
+        matches!(run.standing, Standing::Damaged(_) | Standing::State(RunState::Failed | RunState::Diverged))
+    };
+    let collected = evidence.collected;
+    for (run, is_teacher) in collected
+        .runs
+        .iter()
+        .map(|run| (run, false))
+        .chain(collected.teachers.iter().map(|run| (run, true)))
+        .filter(|(run, _)| went_wrong(run))
+    {
+        let at = run.summary.as_ref().and_then(|s| s.diverged_at).map(|step| format!("at step {step}"));
+        let reason = run.reason().map(str::to_owned).or(at).unwrap_or_else(|| "not recorded".to_owned());
+        let label = if is_teacher { "teacher".to_owned() } else { run_label(evidence, run) };
+        let cells = vec![
+            Entry::text(run.run_id.0.clone()),
+            Entry::text(label),
+            Entry::number(run.seed().map(|s| s as f64), |v| v.to_string()),
+            Entry::text(run.standing.as_str()),
+            Entry::text(reason),
+        ];
+        table.rows.push(Row { class: run.standing.as_str(), cells });
+    }
+    table
+}

@@ -1,0 +1,366 @@
+//! Hard loss over the steps of training, and held out.
+
+use plotters::prelude::*;
+use polars::prelude::*;
+
+use super::panel::{Area, Entry, Mark, Panel, Titles, header, legend, mark};
+use super::scale::Scale;
+use super::style::{ACCENT, NEUTRAL, SEQUENCE_LENGTH, TEACHER, px, series_color};
+use super::{Data, DrawError, Figure};
+use crate::report::ReportError;
+use crate::report::cell::{Cell, numbers, texts};
+use crate::report::format;
+use crate::report::grid::{Axis, LABELS_ALONE, Spacing, has_soft_loss};
+use crate::report::tables::{TRAIN, VALIDATION};
+
+/// Hard loss over the steps, a panel for each loss kind, a colour for each value of another axis.
+pub struct Curves {
+    panels: Vec<PanelData>,
+    color: Option<Axis>,
+    entries: Vec<Entry>,
+    window: u64,
+    has_single_runs: bool,
+    has_validation: bool,
+    has_diverged: bool,
+}
+
+#[derive(Default)]
+struct PanelData {
+    title: String,
+    thin: Vec<Line>,
+    bold: Vec<Line>,
+    /// Held-out figures.
+    dots: Vec<Line>,
+    /// The last points of runs that diverged.
+    ends: Vec<(f64, f64)>,
+}
+
+struct Line {
+    color: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+/// Points of a curve: a training loss is averaged over windows of steps down to this many.
+const POINTS: u64 = 120;
+/// Runs beyond which single ones are no longer drawn.
+const MOST_LINES: usize = 60;
+/// Panels beyond which kinds share one.
+const MOST_PANELS: usize = 9;
+
+impl Curves {
+    /// None without measurements.
+    pub fn of(data: &Data) -> Result<Option<Self>, ReportError> {
+        let steps = numbers(data.metrics, "step")?;
+        let Some(last) = steps.into_iter().flatten().max_by(f64::total_cmp) else { return Ok(None) };
+        let varied: Vec<&Axis> = data.evidence.grid.varied().collect();
+        let of_kind = |a: &&&Axis| a.key == "loss.kind" && a.cells.len() < MOST_PANELS && varied.len() > 1;
+        let facet = varied.iter().find(of_kind).copied();
+        let color = varied.iter().find(|a| facet.is_none_or(|f| f.key != a.key)).copied();
+        let window = (last as u64).div_ceil(POINTS).max(1);
+        let tables = Tables::query(data, facet, color, window)?;
+
+        let mut curves = Self {
+            panels: Vec::new(),
+            color: color.cloned(),
+            entries: Vec::new(),
+            window,
+            has_single_runs: false,
+            has_validation: false,
+            has_diverged: false,
+        };
+        curves.add_panels(&tables, facet)?;
+        curves.panels.retain(|p| !(p.thin.is_empty() && p.bold.is_empty() && p.dots.is_empty()));
+        if curves.panels.is_empty() {
+            return Ok(None);
+        }
+        curves.has_validation = curves.panels.iter().any(|p| !p.dots.is_empty());
+        curves.has_single_runs = curves.panels.iter().any(|p| !p.thin.is_empty());
+        curves.has_diverged = curves.panels.iter().any(|p| !p.ends.is_empty());
+        curves.add_entries(&tables);
+        Ok(Some(curves))
+    }
+
+    fn series_style(&self, cell: &Cell) -> RGBColor {
+        match &self.color {
+            None => ACCENT,
+            Some(axis) => match axis.index(cell) {
+                Some(i) => series_color(i, axis.cells.len(), axis.spacing != Spacing::Category),
+                None => NEUTRAL,
+            },
+        }
+    }
+
+    /// Whether students without a soft loss are a grey reference in every panel: they have no
+    /// place on an axis of the loss. On other axes they have colours, and a panel, of their own.
+    fn baseline_is_reference(&self) -> bool {
+        self.color.as_ref().is_none_or(Axis::is_of_loss)
+    }
+
+    fn add_panels(&mut self, tables: &Tables, facet: Option<&Axis>) -> PolarsResult<()> {
+        let reference = self.baseline_is_reference();
+        let mut kinds: Vec<(Cell, String)> = match facet {
+            Some(axis) => axis.cells.iter().cloned().zip(axis.labels.iter().cloned()).collect(),
+            None => vec![(Cell::Null, String::new())],
+        };
+        if !reference && tables.has_baseline()? {
+            if facet.is_none() {
+                kinds[0].1 = "distilled".to_owned();
+            }
+            kinds.push((Cell::Text(LABELS_ALONE.to_owned()), LABELS_ALONE.to_owned()));
+        }
+        for (kind, title) in kinds {
+            let alone = kind == Cell::Text(LABELS_ALONE.to_owned());
+            let here = |row: &Row| match (row.has_soft_loss, reference) {
+                (true, _) => !alone && (facet.is_none() || row.facet == kind),
+                (false, true) => true,
+                (false, false) => alone,
+            };
+            let color = |row: &Row| {
+                if reference && !row.has_soft_loss { NEUTRAL } else { self.series_style(&row.color) }
+            };
+            let mut panel = PanelData { title, ..PanelData::default() };
+            if tables.runs <= MOST_LINES {
+                let rows = read(&tables.single)?;
+                panel.thin = lines(&rows, &here, &color, |row| row.run_id.clone());
+                let is_diverged = |row: &&Row| here(row) && row.status.as_deref() == Some("diverged");
+                for row in rows.iter().filter(is_diverged) {
+                    let later = rows.iter().any(|other| other.run_id == row.run_id && other.x > row.x);
+                    if !later {
+                        panel.ends.push((row.x, row.y));
+                    }
+                }
+            }
+            let key = |row: &Row| Some(format!("{:?} {}", row.color, row.has_soft_loss));
+            panel.bold = lines(&read(&tables.mean)?, &here, &color, key);
+            panel.dots = lines(&read(&tables.validation)?, &here, &color, key);
+            self.panels.push(panel);
+        }
+        Ok(())
+    }
+
+    fn add_entries(&mut self, tables: &Tables) {
+        if let Some(axis) = &self.color {
+            let ordered = axis.spacing != Spacing::Category;
+            let count = axis.cells.len();
+            let step = count.div_ceil(SEQUENCE_LENGTH);
+            for (index, label) in axis.labels.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == count)
+            {
+                let color = series_color(index, count, ordered);
+                self.entries.push(Entry { label: label.clone(), color, mark: Mark::Line });
+            }
+        }
+        let neutral = |label: &str, mark| Entry { label: label.to_owned(), color: NEUTRAL, mark };
+        if self.baseline_is_reference() && tables.has_baseline().unwrap_or(false) {
+            self.entries.push(neutral(LABELS_ALONE, Mark::Line));
+        }
+        if self.has_diverged {
+            self.entries.push(Entry { label: "diverged".to_owned(), color: TEACHER, mark: Mark::Cross });
+        }
+    }
+}
+
+/// The three queries behind the figure. Columns: `x, y, facet, color, soft`, and of single runs
+/// `run_id, status`.
+struct Tables {
+    single: DataFrame,
+    mean: DataFrame,
+    validation: DataFrame,
+    runs: usize,
+}
+
+impl Tables {
+    fn query(data: &Data, facet: Option<&Axis>, color: Option<&Axis>, window: u64) -> PolarsResult<Self> {
+        let key = |axis: Option<&Axis>, name: &str| match axis {
+            Some(axis) => col(axis.key.as_str()).alias(name),
+            None => lit(NULL).alias(name),
+        };
+        let soft = has_soft_loss(data.runs).alias("soft");
+        let info = data.runs.clone().lazy().select([
+            col("run_id"),
+            col("status"),
+            key(facet, "facet"),
+            key(color, "color"),
+            soft,
+        ]);
+        let rows = |split: &str| {
+            let measured = col("split").eq(lit(split)).and(col("hard_loss").is_finite());
+            data.metrics.clone().lazy().filter(measured)
+        };
+        // Casting cuts the fraction off.
+        let bucket = ((col("step").cast(DataType::Float64) - lit(1.0)) / lit(window as f64)).cast(DataType::Int64);
+        let single = rows(TRAIN)
+            .with_column(bucket.alias("bucket"))
+            .group_by_stable([col("run_id"), col("bucket")])
+            .agg([col("step").mean().alias("x"), col("hard_loss").mean().alias("y")])
+            .left_join(info.clone(), col("run_id"), col("run_id"));
+
+        // Means speak of finished runs; while there is none, of all that have begun.
+        let any_finished = texts(data.runs, "status")?.iter().flatten().any(|s| s == "finished");
+        let counted = if any_finished { col("status").eq(lit("finished")) } else { lit(true) };
+        let series = [col("facet"), col("color"), col("soft")];
+        let mean = single
+            .clone()
+            .filter(counted.clone())
+            .group_by_stable([&series[..], &[col("bucket")]].concat())
+            .agg([col("x").mean(), col("y").mean(), len().alias("n")])
+            // Where a run has ended before the others, the mean would jump.
+            .with_column(col("n").max().over(series.clone())?.alias("most"))
+            .filter(col("n").eq(col("most")))
+            .sort(["bucket"], SortMultipleOptions::default().with_maintain_order(true));
+        let validation = rows(VALIDATION)
+            .left_join(info, col("run_id"), col("run_id"))
+            .filter(counted)
+            .group_by_stable([&series[..], &[col("step")]].concat())
+            .agg([col("hard_loss").mean().alias("y")])
+            .with_column(col("step").alias("x"))
+            .sort(["step"], SortMultipleOptions::default().with_maintain_order(true));
+        let single = single.collect()?;
+        let runs = single.column("run_id")?.n_unique()?;
+        Ok(Self { single, mean: mean.collect()?, validation: validation.collect()?, runs })
+    }
+
+    fn has_baseline(&self) -> PolarsResult<bool> {
+        Ok(read(&self.single)?.iter().any(|row| !row.has_soft_loss))
+    }
+}
+
+struct Row {
+    x: f64,
+    y: f64,
+    facet: Cell,
+    color: Cell,
+    has_soft_loss: bool,
+    run_id: Option<String>,
+    status: Option<String>,
+}
+
+fn read(table: &DataFrame) -> PolarsResult<Vec<Row>> {
+    let (x, y) = (numbers(table, "x")?, numbers(table, "y")?);
+    let (facet, color) = (table.column("facet")?, table.column("color")?);
+    let soft = table.column("soft")?.bool()?.clone();
+    let optional = |name: &str| texts(table, name).unwrap_or_else(|_| vec![None; table.height()]);
+    let (run_id, status) = (optional("run_id"), optional("status"));
+    let ids = run_id.into_iter().zip(status);
+    let rows = x.into_iter().zip(y).zip(ids).enumerate();
+    let rows = rows.filter_map(|(index, ((x, y), (run_id, status)))| {
+        Some(Row {
+            x: x?,
+            y: y?,
+            facet: Cell::of(facet, index),
+            color: Cell::of(color, index),
+            has_soft_loss: soft.get(index).unwrap_or(true),
+            run_id,
+            status,
+        })
+    });
+    Ok(rows.collect())
+}
+
+/// The rows that belong here as lines, one for each key, in the order in which they come.
+fn lines(
+    rows: &[Row],
+    here: &impl Fn(&Row) -> bool,
+    color: &impl Fn(&Row) -> RGBColor,
+    key: impl Fn(&Row) -> Option<String>,
+) -> Vec<Line> {
+    let mut keys: Vec<Option<String>> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
+    for row in rows.iter().filter(|row| here(row)) {
+        let key = key(row);
+        let point = (row.x, row.y);
+        match keys.iter().position(|known| *known == key) {
+            Some(index) => lines[index].points.push(point),
+            None => {
+                keys.push(key);
+                lines.push(Line { color: color(row), points: vec![point] });
+            }
+        }
+    }
+    lines
+}
+
+impl Curves {
+    fn columns(&self) -> usize {
+        match self.panels.len() {
+            1 => 1,
+            2 | 4 => 2,
+            _ => 3,
+        }
+    }
+
+    fn values(&self) -> impl Iterator<Item = (f64, f64)> {
+        let lines = self.panels.iter().flat_map(|p| p.thin.iter().chain(&p.bold).chain(&p.dots));
+        lines.flat_map(|line| line.points.iter().copied())
+    }
+}
+
+impl Figure for Curves {
+    fn size(&self) -> (i32, i32) {
+        let rows = self.panels.len().div_ceil(self.columns()) as i32;
+        (880, 120 + rows * if self.columns() == 1 { 340 } else { 260 })
+    }
+
+    fn title(&self) -> String {
+        match &self.color {
+            Some(axis) => format!("Learning curves by {}", axis.name),
+            None => "Learning curves".to_owned(),
+        }
+    }
+
+    fn caption(&self) -> String {
+        let mut text = "Hard loss. Lines: training".to_owned();
+        if self.window > 1 {
+            text += &format!(", mean over {}", format::plural(self.window as usize, "step"));
+        }
+        if self.has_single_runs {
+            text += ", thin for single runs and bold for means over finished ones";
+        }
+        if self.has_validation {
+            text += "; dots: held out, mean over runs";
+        }
+        text + "."
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), DrawError> {
+        let rest = header(area, &self.title(), &self.caption())?;
+        let name = self.color.as_ref().map_or("", |axis| axis.name.as_str());
+        let rest = legend(&rest, name, &self.entries)?;
+
+        let x = Scale::linear(self.values().map(|(x, _)| x), 5).unwrap_or_else(|| Scale::categories(&[]));
+        let losses: Vec<f64> = self.values().map(|(_, y)| y).collect();
+        let low = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // The first steps are far above the rest.
+        let is_log = low > 0.0 && high > 3.0 * low;
+        let y = if is_log { Scale::log(losses, format::value) } else { Scale::linear(losses, 5) };
+        let y = y.unwrap_or_else(|| Scale::categories(&[]));
+        let y_title = if is_log { "hard loss (nats a token, log)" } else { "hard loss (nats a token)" };
+
+        let columns = self.columns();
+        let rows = self.panels.len().div_ceil(columns);
+        for (index, (cell, data)) in rest.split_evenly((rows, columns)).iter().zip(&self.panels).enumerate() {
+            let titles = Titles {
+                panel: &data.title,
+                x: if index + columns >= self.panels.len() { "optimizer step" } else { "" },
+                y: if index % columns == 0 { y_title } else { "" },
+                ..Titles::default()
+            };
+            let panel = Panel::new(cell, x.clone(), y.clone(), &titles)?;
+            for line in &data.thin {
+                panel.line(&line.points, line.color.mix(0.3).stroke_width(px(1) as u32))?;
+            }
+            for line in &data.bold {
+                panel.line(&line.points, line.color.stroke_width(px(2) as u32))?;
+            }
+            for line in &data.dots {
+                for (x, y) in &line.points {
+                    mark(&panel.area, Mark::Circle, panel.at(*x, *y), px(4), line.color.filled())?;
+                }
+            }
+            for (x, y) in &data.ends {
+                mark(&panel.area, Mark::Cross, panel.at(*x, *y), px(4), TEACHER.stroke_width(px(2) as u32))?;
+            }
+        }
+        Ok(())
+    }
+}
