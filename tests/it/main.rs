@@ -4,3 +4,4 @@ mod golden;
 mod report;
 mod runs;
 mod support;
+mod sweeps;

@@ -1,0 +1,269 @@
+//! Whole sweeps through the program, as a user runs them: tiny models on a few toy records.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A folder with an experiment file and, after a sweep, a store.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(experiment: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let toydata = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("toydata");
+        let text = experiment.replace("TOYDATA", &toydata.display().to_string());
+        fs::write(folder.path().join("tiny.toml"), text).expect("the experiment file");
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kdx"));
+        command.current_dir(self.path()).args(arguments).env_remove("KDX_STORE");
+        command
+    }
+
+    fn kdx(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("kdx runs")
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.kdx(arguments);
+        let text = both(&output);
+        assert!(output.status.success(), "kdx {arguments:?} failed with {}:\n{text}", output.status);
+        text
+    }
+
+    /// Run directories of students, or of teachers.
+    fn runs(&self, role: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path().join("runs").join(role)) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+        paths.sort();
+        paths
+    }
+
+    fn states(&self) -> Vec<String> {
+        self.runs("students").iter().map(|run| state(run)).collect()
+    }
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn state(run: &Path) -> String {
+    match fs::exists(run.join("status.json")) {
+        Ok(true) => json(&run.join("status.json"))["state"].as_str().unwrap_or_default().to_owned(),
+        _ => "planned".to_owned(),
+    }
+}
+
+const TINY: &str = r#"
+baseline = true
+
+[data]
+train = "TOYDATA/train.jsonl"
+validation = "TOYDATA/validation.jsonl"
+tokenizer = "TOYDATA/tokenizer"
+max_length = 48
+train_limit = 48
+validation_limit = 16
+
+[teacher]
+hidden_size = 32
+layers = 1
+heads = 2
+[teacher.train]
+steps = 4
+batch_size = 4
+
+[student]
+hidden_size = 16
+layers = 1
+heads = 2
+
+[train]
+steps = 6
+batch_size = 4
+
+[evaluate]
+every = 3
+
+[grid]
+"loss.temperature" = [1.0, 4.0]
+"#;
+
+#[test]
+fn a_sweep_trains_everything_once_and_then_reports_and_compares() {
+    let place = Place::new(TINY);
+    let plan = place.succeeds(&["plan", "tiny.toml"]);
+    assert!(plan.contains("temperature=4.0"), "{plan}");
+    assert!(plan.contains("4 to do"), "one teacher, two points, one baseline:\n{plan}");
+    assert!(place.runs("students").is_empty(), "planning must not begin runs");
+
+    place.succeeds(&["sweep", "tiny.toml"]);
+    assert_eq!(place.states(), ["finished"; 3]);
+    assert_eq!(place.runs("teachers").len(), 1);
+    let run = &place.runs("students")[0];
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics.lines().filter(|l| l.contains("\"train\"")).count(), 6);
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(run.join("model").join(file).exists(), "the student has no {file}");
+    }
+
+    let before: Vec<_> = place.runs("students").iter().map(|r| json(&r.join("status.json"))).collect();
+    let again = place.succeeds(&["sweep", "tiny.toml"]);
+    assert!(again.contains("all 3 runs are done"), "{again}");
+    let after: Vec<_> = place.runs("students").iter().map(|r| json(&r.join("status.json"))).collect();
+    assert_eq!(before, after, "a finished run was touched");
+
+    assert!(place.succeeds(&["ls"]).contains("tiny"));
+    assert!(place.succeeds(&["ls", "tiny"]).contains("finished"));
+    let id = run.file_name().and_then(|n| n.to_str()).expect("an id").to_owned();
+    let show = place.succeeds(&["show", &id[..8]]);
+    assert!(show.contains("held out") && show.contains("[loss]"), "{show}");
+
+    place.succeeds(&["report", "tiny"]);
+    for file in ["runs.parquet", "metrics.parquet", "runs.csv", "index.html", "summary.md"] {
+        assert!(place.path().join("reports/tiny").join(file).exists(), "the report has no {file}");
+    }
+    place.succeeds(&["compare", "tiny", "tiny"]);
+}
+
+#[test]
+fn a_new_point_is_trained_alone() {
+    let place = Place::new(TINY);
+    place.succeeds(&["sweep", "tiny.toml"]);
+    let text = place.succeeds(&["sweep", "tiny.toml", "--set", "loss.temperature=[1.0, 4.0, 8.0]"]);
+    assert!(text.contains("0 teachers and 1 run to train"), "{text}");
+    assert_eq!(place.states().len(), 4);
+}
+
+#[test]
+fn a_run_gives_the_same_metrics_when_it_is_trained_again() {
+    let metrics = |place: &Place| -> Vec<String> {
+        let runs = place.runs("students");
+        runs.iter().map(|r| fs::read_to_string(r.join("metrics.jsonl")).expect("metrics")).collect()
+    };
+    let (one, two) = (Place::new(TINY), Place::new(TINY));
+    one.succeeds(&["sweep", "tiny.toml", "--jobs", "1"]);
+    two.succeeds(&["sweep", "tiny.toml", "--jobs", "2"]);
+    assert_eq!(one.runs("students").len(), 3);
+    assert_eq!(metrics(&one), metrics(&two));
+}
+
+/// Long enough to be stopped in the middle.
+fn endless() -> Place {
+    Place::new(&TINY.replace("steps = 6", "steps = 100000").replace("steps = 4", "steps = 1"))
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn begun(place: &Place) -> bool {
+    place.runs("students").iter().any(|run| {
+        fs::metadata(run.join("metrics.jsonl")).is_ok_and(|m| m.len() > 0) && state(run) == "running"
+    })
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("a signal is sent");
+}
+
+#[test]
+fn an_interrupt_stops_in_good_order_and_says_how_to_continue() {
+    let place = endless();
+    let sweep = place
+        .command(&["sweep", "tiny.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kdx starts");
+    wait_for("a run to begin", || begun(&place));
+    signal(sweep.id(), rustix::process::Signal::INT);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("the same command continues"), "{text}");
+    assert!(place.states().iter().any(|s| s == "interrupted"), "{:?}", place.states());
+    assert!(!place.states().iter().any(|s| s == "running"), "{:?}", place.states());
+}
+
+#[test]
+fn workers_stop_when_their_dispatcher_is_killed() {
+    let place = endless();
+    let mut sweep = place
+        .command(&["sweep", "tiny.toml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("kdx starts");
+    wait_for("a run to begin", || begun(&place));
+    sweep.kill().expect("kdx is killed");
+    sweep.wait().expect("kdx is gone");
+    wait_for("the workers to stop", || !place.states().iter().any(|s| s == "running"));
+}
+
+#[test]
+fn a_killed_worker_costs_its_run_one_attempt() {
+    let place = endless();
+    let sweep = place
+        .command(&["sweep", "tiny.toml", "--set", "resources.attempts=2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kdx starts");
+    wait_for("a run to begin", || begun(&place));
+    let victim = place.runs("students").into_iter().find(|r| state(r) == "running").expect("a running run");
+    let pid = || json(&victim.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
+    let first = pid();
+    signal(first, rustix::process::Signal::KILL);
+    wait_for("another attempt", || json(&victim.join("status.json"))["attempt"] == 2 && pid() != first);
+    signal(pid(), rustix::process::Signal::KILL);
+    wait_for("the run to be given up", || state(&victim) == "failed");
+    signal(sweep.id(), rustix::process::Signal::INT);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert!(text.contains("again") && text.contains("signal 9"), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
+#[test]
+fn a_run_that_diverges_is_named_with_its_step_and_is_not_run_again() {
+    let text = TINY.replace("[train]", "[optimizer]\nlearning_rate = 1e30\nclip_norm = 0.0\n[train]");
+    let place = Place::new(&text);
+    let output = place.succeeds(&["sweep", "tiny.toml"]);
+    assert!(output.contains("diverged") && output.contains("at step"), "{output}");
+    assert!(place.states().iter().all(|s| s == "diverged"), "{:?}", place.states());
+    assert!(place.succeeds(&["sweep", "tiny.toml"]).contains("are done"));
+}
+
+#[test]
+fn a_damaged_status_is_named() {
+    let place = Place::new(TINY);
+    place.succeeds(&["sweep", "tiny.toml"]);
+    let status = place.runs("students")[1].join("status.json");
+    fs::write(&status, "{\"format_version\": 1, \"st").expect("damage");
+    let output = place.kdx(&["ls", "tiny"]);
+    assert!(!output.status.success());
+    assert!(both(&output).contains("status.json"), "{}", both(&output));
+}
