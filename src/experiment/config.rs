@@ -199,11 +199,11 @@ pub struct SizeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub layers: Option<usize>,
-    /// Attention heads; default 8, or fewer where that does not divide `hidden_size`.
+    /// Attention heads; default 8, or the most below that leave heads of even width.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub heads: Option<usize>,
-    /// Key-value heads of grouped-query attention; must divide `heads`; default `heads / 4`.
+    /// Key-value heads of grouped-query attention; must divide `heads`; default a quarter of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub kv_heads: Option<usize>,
