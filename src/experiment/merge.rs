@@ -1,0 +1,220 @@
+//! Layers merged into one declaration that knows where each of its values comes from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use figment::value::{Dict, Map as FigmentMap, Tag, Value as FigmentValue};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde_json::{Map, Value};
+
+use super::check::joined;
+use super::document::Node;
+use super::grid::{Axis, Selection};
+use super::layers::{Layer, wrong_name};
+use super::problem::{Draft, Report};
+use super::source::{At, Sources};
+
+/// What all layers together declare. Tables merge key by key; lists replace lists.
+#[derive(Debug)]
+pub(super) struct Merged<'l> {
+    layers: &'l [Layer],
+    /// The source that is the file the user named.
+    main: usize,
+    /// The sections, without defaults.
+    pub sections: Map<String, Value>,
+    /// The axes that no stronger layer sets to a single value, slowest first.
+    pub axes: Vec<Axis>,
+    pub include: &'l [Selection],
+    pub exclude: &'l [Selection],
+    pub baseline: bool,
+    /// The layer that each key, and each section, has its value from.
+    origins: HashMap<String, usize>,
+}
+
+/// Merges the layers, weakest first.
+pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged<'l>, Box<figment::Error>> {
+    let figment = layers
+        .iter()
+        .enumerate()
+        .fold(Figment::new(), |figment, (index, layer)| figment.merge(LayerProvider { index, layer }));
+    let mut data = figment.data().map_err(Box::new)?;
+    let declared = data.remove(&Profile::Default).unwrap_or_default();
+    let mut origins = HashMap::new();
+    trace(&declared, "", &figment, &mut origins);
+    let axes = axes(layers, &origins);
+    let layer_of = |key: &str| origins.get(key).map(|&index| &layers[index]);
+    let mut sections = Map::new();
+    for (name, value) in &declared {
+        if matches!(value, FigmentValue::Dict(..)) && name != GRID {
+            sections.insert(name.clone(), json(value));
+        }
+    }
+    Ok(Merged {
+        layers,
+        main: main_layer(layers, sources).map_or(0, |index| layers[index].source),
+        sections,
+        axes,
+        include: layer_of("include").and_then(|layer| layer.include.as_deref()).unwrap_or_default(),
+        exclude: layer_of("exclude").and_then(|layer| layer.exclude.as_deref()).unwrap_or_default(),
+        baseline: layer_of("baseline").and_then(|layer| layer.baseline).unwrap_or(false),
+        origins,
+    })
+}
+
+impl Merged<'_> {
+    /// Whether the sections set a key.
+    pub fn declares(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
+    /// The value of a key, as the sections declare it.
+    pub fn node(&self, key: &str) -> Option<&Node> {
+        let entry = self.layers[*self.origins.get(key)?].root.find(key)?;
+        Some(&entry.node)
+    }
+
+    /// Where a key is set, or else the nearest section around it, or else the file's beginning.
+    pub fn place(&self, key: &str) -> At {
+        if let Some(node) = self.node(key) {
+            return node.at;
+        }
+        match key.rsplit_once('.') {
+            Some((section, _)) => self.place(section),
+            None => self.beginning(),
+        }
+    }
+
+    /// The beginning of the file that the user named.
+    pub fn beginning(&self) -> At {
+        At { source: self.main, start: 0, end: 0 }
+    }
+}
+
+/// The experiment's name: the file's own or the command line's, never a base's; else the file's
+/// stem.
+pub(super) fn name(layers: &[Layer], path: &Path, sources: &Sources, report: &mut Report) -> String {
+    let main = main_layer(layers, sources).unwrap_or(0);
+    let declared = layers.iter().skip(main).rev().find_map(|layer| layer.name.clone());
+    if let Some((name, _)) = declared {
+        return name;
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let top = At { source: layers.get(main).map_or(0, |layer| layer.source), start: 0, end: 0 };
+    if !report.is_tainted("name") && wrong_name(&stem, top).is_some() {
+        let message = format!("the file's name, {stem:?}, cannot be the `name` of an experiment");
+        let draft = Draft::new(top, message).label("no `name` here");
+        report.push(draft.help("write name = \"…\" at the top: letters, digits, `.`, `_` and `-`"));
+    }
+    stem
+}
+
+/// The layer that is the file the user named: the strongest of the files.
+fn main_layer(layers: &[Layer], sources: &Sources) -> Option<usize> {
+    layers.iter().rposition(|layer| sources.get(layer.source).is_file())
+}
+
+const GRID: &str = "grid";
+
+/// A layer as figment sees it. Axes and lists of points are marks: which layer wins is all that
+/// figment decides about them.
+struct LayerProvider<'a> {
+    index: usize,
+    layer: &'a Layer,
+}
+
+impl Provider for LayerProvider<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("layer").source(figment::Source::Custom(self.index.to_string()))
+    }
+
+    fn data(&self) -> Result<FigmentMap<Profile, Dict>, figment::Error> {
+        let mark = || FigmentValue::Bool(Tag::Default, true);
+        let mut dict = Dict::new();
+        for (name, section) in &self.layer.sections {
+            dict.insert(name.clone(), FigmentValue::serialize(section)?);
+        }
+        let mut grid: BTreeMap<String, FigmentValue> =
+            self.layer.grid.iter().map(|axis| (axis.name.clone(), mark())).collect();
+        grid.extend(self.layer.seeds.iter().map(|axis| (axis.name.clone(), mark())));
+        dict.insert(GRID.to_owned(), FigmentValue::from(grid));
+        let lists = [
+            ("zip", self.layer.zips.is_some()),
+            ("include", self.layer.include.is_some()),
+            ("exclude", self.layer.exclude.is_some()),
+            ("baseline", self.layer.baseline.is_some()),
+        ];
+        for (name, _) in lists.into_iter().filter(|(_, declared)| *declared) {
+            dict.insert(name.to_owned(), mark());
+        }
+        Ok(FigmentMap::from([(Profile::Default, dict)]))
+    }
+}
+
+/// Notes which layer each value comes from. Names of axes hold dots, so `grid` is kept apart.
+fn trace(dict: &Dict, path: &str, figment: &Figment, origins: &mut HashMap<String, usize>) {
+    for (name, value) in dict {
+        let key = joined(path, name);
+        if let FigmentValue::Dict(_, inner) = value {
+            trace(inner, &key, figment, origins);
+        }
+        let layer = figment.get_metadata(value.tag()).and_then(|metadata| metadata.source.as_ref());
+        if let Some(index) = layer.and_then(|source| source.custom()).and_then(|index| index.parse().ok()) {
+            origins.insert(key, index);
+        }
+    }
+}
+
+fn json(value: &FigmentValue) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The axes that hold: of each key the strongest declaration, whether it is an axis or a single
+/// value. An axis of several keys loses only those that a stronger layer declares.
+fn axes(layers: &[Layer], origins: &HashMap<String, usize>) -> Vec<Axis> {
+    let mut found: Vec<(usize, (bool, (usize, usize)), Axis)> = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        let of_grid = layer.grid.iter().map(|axis| (false, axis));
+        let of_seeds = layer.seeds.iter().map(|axis| (true, axis));
+        for (is_seeds, axis) in of_grid.chain(of_seeds) {
+            if origins.get(&joined(GRID, &axis.name)) == Some(&index) {
+                let order = (is_seeds, first_declared(layers, axis));
+                found.push((index, order, axis.clone()));
+            }
+        }
+        if origins.get("zip") == Some(&index) {
+            let zips = layer.zips.iter().flatten();
+            found.extend(zips.map(|axis| (index, (false, (index, axis.at.start)), axis.clone())));
+        }
+    }
+    found.sort_by_key(|(_, order, _)| *order);
+    let mut strongest: HashMap<String, usize> = HashMap::new();
+    for (index, _, axis) in &found {
+        for key in axis.keys() {
+            let level = strongest.entry(key.to_owned()).or_default();
+            *level = (*level).max(*index);
+        }
+    }
+    let mut kept = Vec::new();
+    for (index, _, mut axis) in found {
+        for option in &mut axis.options {
+            option.retain(|assignment| {
+                let set = origins.get(&assignment.key).is_none_or(|&origin| origin <= index);
+                set && strongest.get(&assignment.key).is_none_or(|&level| level <= index)
+            });
+        }
+        if !axis.keys().is_empty() {
+            kept.push(axis);
+        }
+    }
+    kept
+}
+
+/// The weakest layer that has an axis of this name, and its place there: values that a child gives
+/// to an axis of its base leave the order as it is.
+fn first_declared(layers: &[Layer], axis: &Axis) -> (usize, usize) {
+    let declared = layers.iter().enumerate().find_map(|(index, layer)| {
+        let first = layer.grid.iter().find(|other| other.name == axis.name)?;
+        Some((index, first.at.start))
+    });
+    declared.unwrap_or((layers.len(), axis.at.start))
+}

@@ -1,0 +1,203 @@
+//! Rules about teacher and student.
+
+use miette::Diagnostic;
+
+use super::{Breach, Rules, Site};
+use crate::experiment::config::{DataFormat, LossKind, RunConfig, SizeConfig};
+
+/// Stands for a vocabulary that is not known before the tokenizer is read (MiniMind's).
+const ROUGH_VOCABULARY: usize = 6400;
+/// "About 20 times" is the rule of thumb; this is far above.
+const LARGEST_RATIO: f64 = 30.0;
+
+impl Rules<'_> {
+    pub(super) fn check_models(&mut self, config: &RunConfig, site: &Site<'_>) {
+        self.check_student(config, site);
+        self.check_teacher(config, site);
+        self.check_pair(config, site);
+    }
+
+    fn check_student(&mut self, config: &RunConfig, site: &Site<'_>) {
+        let student = &config.student;
+        if student.path.is_none() && !student.size.is_declared() {
+            return self.error(
+                site,
+                &Breach {
+                    rule: Some("no student"),
+                    keys: &["student"],
+                    message: "[student] has neither sizes nor a `path`".to_owned(),
+                    label: "no student".to_owned(),
+                    help:
+                        "write `hidden_size` and `layers` for one that starts at random, or the `path` of a \
+                           Hugging Face directory"
+                            .to_owned(),
+                },
+            );
+        }
+        // With a checkpoint, sizes that are left out are the checkpoint's.
+        let is_whole = student.size.hidden_size.is_some() && student.size.layers.is_some();
+        if student.path.is_none() || is_whole {
+            self.check_size("student", &student.size, site);
+        }
+        self.check_vocabulary("student", student.path.is_none(), &student.size, config, site);
+    }
+
+    fn check_teacher(&mut self, config: &RunConfig, site: &Site<'_>) {
+        let Some(teacher) = &config.teacher else {
+            if config.loss.kind != LossKind::None {
+                let breach = Breach {
+                    rule: Some("no teacher"),
+                    keys: &["loss.kind", "teacher"],
+                    message: "a soft loss (`loss.kind`) needs a teacher, and there is no [teacher]"
+                        .to_owned(),
+                    label: "no [teacher]".to_owned(),
+                    help:
+                        "add [teacher] with sizes or a `path`, or write `loss.kind = \"none\"` to learn from \
+                           labels alone"
+                            .to_owned(),
+                };
+                self.error(site, &breach);
+            }
+            return;
+        };
+        let sizes = declared_keys("teacher", &teacher.size);
+        if teacher.path.is_none() {
+            if !teacher.size.is_declared() {
+                return self.error(
+                    site,
+                    &Breach {
+                        rule: Some("empty teacher"),
+                        keys: &["teacher"],
+                        message: "[teacher] has neither sizes nor a `path`".to_owned(),
+                        label: "no teacher".to_owned(),
+                        help: "write `hidden_size` and `layers` for one that kdx trains, or the `path` of a \
+                               Hugging Face directory"
+                            .to_owned(),
+                    },
+                );
+            }
+            self.check_size("teacher", &teacher.size, site);
+            return self.check_vocabulary("teacher", true, &teacher.size, config, site);
+        }
+        if let Some(size) = sizes.first() {
+            let breach = Breach {
+                rule: Some("two teachers"),
+                keys: &["teacher.path", size],
+                message: format!("[teacher] has both a `path` and sizes (`{size}`)"),
+                label: "read from here, or trained by kdx?".to_owned(),
+                help: "remove the sizes to read the teacher from `path`, or `path` to let kdx train one"
+                    .to_owned(),
+            };
+            self.error(site, &breach);
+        }
+        for (section, is_given) in [
+            ("teacher.train", teacher.train.is_some()),
+            ("teacher.optimizer", teacher.optimizer.is_some()),
+            ("teacher.schedule", teacher.schedule.is_some()),
+        ] {
+            if is_given {
+                let breach = Breach {
+                    rule: Some("trained teacher"),
+                    keys: &[section, "teacher.path"],
+                    message: format!("[{section}] is for a teacher that kdx trains, this one has a `path`"),
+                    label: "not used".to_owned(),
+                    help: format!("remove [{section}], or declare the teacher by its sizes"),
+                };
+                self.error(site, &breach);
+            }
+        }
+    }
+
+    fn check_size(&mut self, model: &'static str, size: &SizeConfig, site: &Site<'_>) {
+        let Err(error) = size.resolve(ROUGH_VOCABULARY) else { return };
+        let key = |name: &str| format!("{model}.{name}");
+        let (first, width, heads) = (key(error.key()), key("hidden_size"), key("heads"));
+        let help = error.help().map_or_else(String::new, |help| help.to_string());
+        self.error(
+            site,
+            &Breach {
+                rule: Some("sizes"),
+                keys: &[&first, &width, &heads],
+                message: format!("[{model}]: {error}"),
+                label: format!("`{first}`"),
+                help,
+            },
+        );
+    }
+
+    /// A random model over tokens that no tokenizer explains must say how many there are.
+    fn check_vocabulary(
+        &mut self,
+        model: &'static str,
+        is_random: bool,
+        size: &SizeConfig,
+        config: &RunConfig,
+        site: &Site<'_>,
+    ) {
+        let has_tokenizer = config.data.tokenizer.is_some()
+            || config.student.path.is_some()
+            || config.teacher.as_ref().is_some_and(|teacher| teacher.path.is_some());
+        let is_tokenized = config.data.format == DataFormat::Tokenized;
+        if !is_random || !is_tokenized || has_tokenizer || size.vocab_size.is_some() {
+            return;
+        }
+        let key = format!("{model}.vocab_size");
+        self.error(
+            site,
+            &Breach {
+                rule: Some("vocabulary"),
+                keys: &[&key, "data.format", "data.tokenizer"],
+                message: format!("`{key}` is missing: `tokenized` data without a tokenizer does not tell it"),
+                label: "no vocabulary".to_owned(),
+                help: format!("write `vocab_size` in [{model}], or name `data.tokenizer`"),
+            },
+        );
+    }
+
+    fn check_pair(&mut self, config: &RunConfig, site: &Site<'_>) {
+        let Some(teacher) = &config.teacher else { return };
+        let (large, small) = (&teacher.size, &config.student.size);
+        if let (Some(teacher_rows), Some(student_rows)) = (large.vocab_size, small.vocab_size) {
+            if teacher_rows < student_rows {
+                let breach = Breach {
+                    rule: Some("narrow teacher"),
+                    keys: &["teacher.vocab_size", "student.vocab_size"],
+                    message: format!(
+                        "`teacher.vocab_size = {teacher_rows}` is smaller than `student.vocab_size = {student_rows}`"
+                    ),
+                    label: "too small".to_owned(),
+                    help: "the teacher must know every token of the student; a wider one is cut".to_owned(),
+                };
+                self.error(site, &breach);
+            }
+        }
+        if teacher.path.is_some() || config.student.path.is_some() {
+            return;
+        }
+        let (Ok(large), Ok(small)) = (large.resolve(ROUGH_VOCABULARY), small.resolve(ROUGH_VOCABULARY))
+        else {
+            return;
+        };
+        let ratio = large.parameters() as f64 / small.parameters() as f64;
+        if ratio > LARGEST_RATIO {
+            let breach = Breach {
+                rule: Some("ratio"),
+                keys: &["teacher.hidden_size", "student.hidden_size", "teacher.layers", "student.layers"],
+                message: format!("the teacher (`teacher.hidden_size`) has {ratio:.0} times the student's parameters"),
+                label: "a large teacher".to_owned(),
+                help: "students learn little from teachers far above 20 times their size: take a smaller teacher, \
+                       a larger student, or distil in two stages"
+                    .to_owned(),
+            };
+            self.warn(site, &breach);
+        }
+    }
+}
+
+/// The dotted keys of the sizes that are given.
+fn declared_keys(model: &str, size: &SizeConfig) -> Vec<String> {
+    match serde_json::to_value(size) {
+        Ok(serde_json::Value::Object(given)) => given.keys().map(|name| format!("{model}.{name}")).collect(),
+        _ => Vec::new(),
+    }
+}
