@@ -21,6 +21,7 @@ mod record;
 mod split;
 mod template;
 mod tokenizer;
+mod toydata;
 mod train_tokenizer;
 
 pub use batch::{Batch, Batches, epoch};
@@ -30,4 +31,5 @@ pub use prepare::{Prepared, prepare};
 pub use record::{Form, IGNORED, Message, Record, RecordProblem, Role, parse};
 pub use template::{ChatTemplate, DEFAULT_TEMPLATE};
 pub use tokenizer::{ChatTokenizer, Encoded, TokenizerSource, Vocabulary};
+pub use toydata::{KindCount, ToyData, ToyOptions, toy_data};
 pub use train_tokenizer::{TokenizerFiles, train_on_texts, train_tokenizer};

@@ -213,3 +213,7 @@ fn hash_file(path: &Path) -> Result<DataFile, DataError> {
     hasher.update_mmap_rayon(path).map_err(DataError::io("read", path))?;
     Ok(DataFile { path: path.to_owned(), hash: hasher.finalize() })
 }
+
+#[cfg(test)]
+#[path = "prepare_tests.rs"]
+mod tests;
