@@ -290,7 +290,7 @@ fn files_read(key: &str, directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// JSON without blanks and with sorted keys, so that equal values have equal bytes.
+/// JSON without blanks, with sorted keys and one way to write a number: equal values have equal bytes.
 fn write_canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(object) => {
@@ -303,9 +303,10 @@ fn write_canonical(value: &Value, out: &mut Vec<u8>) {
             });
         }
         Value::Array(items) => write_list(b'[', items, b']', out, |item, out| write_canonical(item, out)),
-        // 0.0 and -0.0 are equal, and differ in JSON.
-        Value::Number(number) if number.as_f64() == Some(0.0) && !number.is_u64() => {
-            out.extend_from_slice(b"0.0")
+        // Shortest digits and an exponent, whatever the JSON writer likes; -0.0 is 0.0.
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            out.extend_from_slice(format!("{:e}", if number == 0.0 { 0.0 } else { number }).as_bytes());
         }
         scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
     }

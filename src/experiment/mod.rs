@@ -26,6 +26,8 @@ mod shape;
 mod size;
 mod source;
 mod suggest;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
