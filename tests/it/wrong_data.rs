@@ -324,7 +324,7 @@ const CASES: &[Case] = &[
     (
         "ids of another tokenizer",
         |w| fs::write(w.path("train.jsonl"), "{\"input_ids\": [1, 262], \"labels\": [-100, 2]}").unwrap(),
-        &["train.jsonl:1: found the token id 262, expected ids below 262, the size of the tokenizer's vocabulary"],
+        &["train.jsonl:1: found the token id 262, expected ids below 260, the size of the tokenizer's vocabulary", "another tokenizer"],
     ),
     // Templates.
     (
