@@ -131,10 +131,20 @@ impl Dataset {
     /// [`DataError::BeyondVocabulary`] with the file and line of the first sequence that has an id
     /// without a row.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), DataError> {
-        self.check_ids(vocab_size, "the model's vocabulary")
+        let help = format!(
+            "the records were made with the tokenizer of a larger model: set `student.vocab_size` to at least {}",
+            u64::from(self.max_id) + 1
+        );
+        self.check_ids(vocab_size, "the model's vocabulary", help)
     }
 
-    pub(super) fn check_ids(&self, vocab_size: usize, vocabulary: &'static str) -> Result<(), DataError> {
+    /// Checks that a tokenizer knows every id.
+    pub(super) fn check_tokenizer(&self, vocab_size: usize) -> Result<(), DataError> {
+        let help = "the records were made with another tokenizer than `data.tokenizer`; tokenized records need none";
+        self.check_ids(vocab_size, "the tokenizer's vocabulary", help.to_owned())
+    }
+
+    fn check_ids(&self, vocab_size: usize, vocabulary: &'static str, help: String) -> Result<(), DataError> {
         if (self.max_id as usize) < vocab_size || self.is_empty() {
             return Ok(());
         }
@@ -147,6 +157,7 @@ impl Dataset {
             id: self.sequences[index].max_id(),
             vocab_size,
             vocabulary,
+            help,
         })
     }
 }

@@ -72,10 +72,6 @@ pub enum DataError {
         "{}:{line}: found the token id {id}, expected ids below {vocab_size}, the size of {vocabulary}",
         path.display()
     )]
-    #[diagnostic(help(
-        "the ids were made with another tokenizer, or the model is too small: set `student.vocab_size` to at least {}",
-        id + 1
-    ))]
     BeyondVocabulary {
         /// The file.
         path: PathBuf,
@@ -87,6 +83,9 @@ pub enum DataError {
         vocab_size: usize,
         /// Whose vocabulary it is.
         vocabulary: &'static str,
+        /// What to do.
+        #[help]
+        help: String,
     },
     /// Nothing says how text becomes tokens.
     #[error("no tokenizer for {}: {}", data.display(), looked_in(looked))]

@@ -142,7 +142,7 @@ impl Preparer<'_> {
         // A tokenizer that merely lies beside a model may be another than the one that made
         // tokenized records; the one that the user names may not.
         if let (Some(vocabulary), Some(_)) = (vocabulary, &self.config.tokenizer) {
-            dataset.check_ids(vocabulary.size, "the tokenizer's vocabulary")?;
+            dataset.check_tokenizer(vocabulary.size)?;
         }
         Ok((dataset, vocabulary))
     }

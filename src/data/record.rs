@@ -418,3 +418,73 @@ impl RecordProblem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn forms() -> Vec<Option<Form>> {
+        let fields = Form::PromptResponse { prompt: "text".to_owned(), response: "content".to_owned() };
+        let named = [Form::Conversations, Form::Messages, fields, Form::Text, Form::Tokenized];
+        named.into_iter().map(Some).chain([None]).collect()
+    }
+
+    /// JSON that is nearly a record: its field names, with all sorts of values.
+    fn nearly_records() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "user|assistant|system|gpt|\\PC{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let name = "conversations|messages|text|input_ids|labels|role|content|from|value";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name, inner), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..64)) {
+            for form in forms() {
+                let _ = parse(&line, form.as_ref());
+            }
+        }
+
+        #[test]
+        fn what_is_nearly_a_record_is_one_or_an_error_with_help(value in nearly_records()) {
+            for form in forms() {
+                match parse(value.to_string().as_bytes(), form.as_ref()) {
+                    Ok((Record::Tokens { input_ids, labels }, _)) => {
+                        prop_assert_eq!(input_ids.len(), labels.len());
+                        prop_assert!(labels.iter().all(|&label| label >= 0 || label == IGNORED));
+                    }
+                    Ok((Record::Chat(messages), _)) => {
+                        prop_assert!(messages.iter().any(|m| m.role == Role::Assistant));
+                    }
+                    Ok((Record::Text(text), _)) => prop_assert!(!text.is_empty()),
+                    Err(problem) => prop_assert!(!problem.to_string().is_empty() && !problem.help().is_empty()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_is_read_off_the_fields() {
+        for (line, form) in [
+            (r#"{"conversations": [{"from": "gpt", "value": "x"}]}"#, Form::Conversations),
+            (r#"{"messages": [{"role": "assistant", "content": "x"}], "text": "y"}"#, Form::Messages),
+            (r#"{"text": "x"}"#, Form::Text),
+            (r#"{"input_ids": [1], "labels": [1], "text": "x"}"#, Form::Tokenized),
+        ] {
+            assert_eq!(parse(line.as_bytes(), None).unwrap().1, form);
+        }
+    }
+}

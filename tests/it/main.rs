@@ -5,3 +5,4 @@ mod report;
 mod runs;
 mod support;
 mod sweeps;
+mod wrong_data;
