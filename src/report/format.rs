@@ -37,6 +37,14 @@ pub fn precision(margin: Option<f64>) -> usize {
     }
 }
 
+/// One number of decimals for a column of figures with these margins: that of the middle one.
+pub fn common_precision(margins: impl IntoIterator<Item = f64>) -> usize {
+    let mut digits: Vec<usize> =
+        margins.into_iter().filter(|m| *m > 0.0).map(|m| precision(Some(m)).min(4)).collect();
+    digits.sort_unstable();
+    digits.get(digits.len() / 2).copied().unwrap_or(3)
+}
+
 /// `mean ± margin`, both to the digits that the margin allows; the mean alone without a margin.
 pub fn with_margin(mean: f64, margin: Option<f64>) -> String {
     match margin {
@@ -58,9 +66,9 @@ pub fn decimals(v: f64, digits: usize) -> String {
     }
 }
 
-/// A fraction as a percentage.
+/// A fraction as a percentage; no line ends before its sign.
 pub fn percent(fraction: f64) -> String {
-    format!("{} %", decimals(fraction * 100.0, 1))
+    format!("{}\u{a0}%", decimals(fraction * 100.0, 1))
 }
 
 /// A count with a unit prefix: `6.10 M`.
@@ -71,6 +79,14 @@ pub fn count(v: f64) -> String {
         }
     }
     if v.fract() == 0.0 { format!("{v}") } else { three_digits(v) }
+}
+
+/// The same without trailing zeros: `1.5 M`, for ticks.
+pub fn short_count(v: f64) -> String {
+    let text = count(v);
+    let (number, unit) = text.split_once(' ').map_or((text.as_str(), ""), |(n, u)| (n, u));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    if unit.is_empty() { number.to_owned() } else { format!("{number} {unit}") }
 }
 
 fn three_digits(v: f64) -> String {
@@ -135,7 +151,8 @@ mod tests {
         assert_eq!([count(6_096_384.0), count(980.0), count(17_305_344.0)], ["6.10 M", "980", "17.3 M"]);
         assert_eq!([seconds(3.21), seconds(245.0), seconds(7625.0)], ["3.2 s", "4 min 05 s", "2 h 07 min"]);
         assert_eq!([bytes(536_870_912.0), bytes(12.0)], ["512 MiB", "12 B"]);
-        assert_eq!(percent(0.8125), "81.3 %");
+        assert_eq!(percent(0.8125), "81.3\u{a0}%");
+        assert_eq!([short_count(1.5e6), short_count(1e6), short_count(640.0)], ["1.5 M", "1 M", "640"]);
     }
 
     #[test]

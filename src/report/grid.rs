@@ -21,8 +21,10 @@ pub struct Grid {
 pub struct Axis {
     /// The dotted key: `loss.temperature`.
     pub key: String,
-    /// What people call it: `temperature`.
+    /// What people call it: `temperature`, `student hidden size`.
     pub name: String,
+    /// The same among other settings of a student: `hidden size`.
+    brief: String,
     /// Its values: numbers by size, others in the plan's order. Those that only runs without a
     /// soft loss have are left out of the keys of `[loss]` and `[teacher]`, where they mean nothing.
     pub cells: Vec<Cell>,
@@ -82,13 +84,19 @@ impl Grid {
         let parts = self.axes.iter().zip(cells).filter(|(axis, cell)| {
             axis.cells.len() > 1 && **cell != Cell::Null && !(baseline && axis.is_of_loss())
         });
-        let mut words: Vec<String> = parts.map(|(axis, cell)| axis.phrase(cell)).collect();
+        let mut parts: Vec<_> = parts.collect();
+        // The kind says most, wherever it stands in the file.
+        parts.sort_by_key(|(axis, _)| axis.key != "loss.kind");
+        let mut words: Vec<String> = parts.into_iter().map(|(axis, cell)| axis.phrase(cell)).collect();
         if baseline {
             words.insert(0, LABELS_ALONE.to_owned());
         }
         if words.is_empty() { "the only configuration".to_owned() } else { words.join(", ") }
     }
 }
+
+/// The column of the runs table that tells students that learn from labels alone.
+pub const BASELINE: &str = "baseline";
 
 /// What pages call a student without a soft loss.
 pub const LABELS_ALONE: &str = "labels alone";
@@ -114,12 +122,31 @@ impl Axis {
         } else {
             cells.iter().map(Cell::to_string).collect()
         };
-        Ok(Self { key: key.to_owned(), name: name(key, varying), cells, labels, spacing })
+        let name = name(key, varying);
+        let brief = match name.strip_prefix("student ") {
+            Some(rest) if !varying.iter().any(|other| other != key && short_name(other).ends_with(rest)) => {
+                rest.to_owned()
+            }
+            _ => name.clone(),
+        };
+        Ok(Self { key: key.to_owned(), name, brief, cells, labels, spacing })
     }
 
     /// Whether the key means nothing to a student without a soft loss.
     pub fn is_of_loss(&self) -> bool {
         is_of_loss(&self.key)
+    }
+
+    /// Not an axis of the grid: whether a student is distilled or learns from labels alone.
+    pub fn of_training() -> Self {
+        Self {
+            key: BASELINE.to_owned(),
+            name: String::new(),
+            brief: String::new(),
+            cells: vec![Cell::Bool(false), Cell::Bool(true)],
+            labels: vec!["distilled".to_owned(), LABELS_ALONE.to_owned()],
+            spacing: Spacing::Category,
+        }
     }
 
     /// Which of the values a cell is.
@@ -146,7 +173,7 @@ impl Axis {
     /// A value in a sentence: `temperature 2`; a loss kind speaks for itself.
     pub fn phrase(&self, cell: &Cell) -> String {
         let text = self.text(cell);
-        if self.key == "loss.kind" { text } else { format!("{} {text}", self.name) }
+        if self.key == "loss.kind" { text } else { format!("{} {text}", self.brief) }
     }
 
     /// The name with what the numbers mean, for the title of a plot's axis.

@@ -104,12 +104,12 @@ impl Entry {
         }
     }
 
-    fn sample(sample: Option<Sample>, confidence: f64, write: impl Fn(f64) -> String) -> Self {
-        let with_margin = |v: f64| match sample.and_then(|s| s.margin(confidence)) {
-            Some(margin) => format::with_margin(v, Some(margin)),
-            None => write(v),
-        };
-        Self::number(sample.map(|s| s.mean), with_margin)
+    /// A loss with its margin, both to `digits` decimals.
+    fn loss(mean: Option<f64>, margin: Option<f64>, digits: usize) -> Self {
+        Self::number(mean, |v| match margin {
+            Some(margin) => format!("{} ± {}", format::decimals(v, digits), format::decimals(margin, digits)),
+            None => format::decimals(v, digits),
+        })
     }
 }
 
@@ -190,7 +190,7 @@ fn configurations(evidence: &Evidence) -> Table {
     }
     table.column("hard loss", true, "held out, nats a token; lower is better");
     if !groups.is_empty() {
-        table.column("against labels alone", true, "difference to the same student trained on labels alone");
+        table.column("vs labels alone", true, "difference to the same student trained on labels alone");
     }
     if has_soft {
         table.column("soft loss", true, "held out, nats a token, temperature² included");
@@ -207,6 +207,10 @@ fn configurations(evidence: &Evidence) -> Table {
         let all = groups.iter().flat_map(|g| &g.distilled);
         all.clone().find(|(other, _)| std::ptr::eq(*other, c)).map(|(_, d)| *d)
     };
+    let margin_of = |c: &Configuration| c.hard_loss.and_then(|s| s.margin(confidence));
+    let loss_digits = format::common_precision(evidence.configurations.iter().filter_map(margin_of));
+    let margins = groups.iter().flat_map(|g| &g.distilled).filter_map(|(_, d)| Some(d.tested?.margin));
+    let difference_digits = format::common_precision(margins);
     for (rank, c) in evidence.configurations.iter().enumerate() {
         let mut cells = vec![match c.hard_loss {
             Some(_) => Entry { text: (rank + 1).to_string(), sort: Some((rank + 1) as f64) },
@@ -216,15 +220,14 @@ fn configurations(evidence: &Evidence) -> Table {
         if axes.is_empty() || tell_baseline {
             cells.push(Entry::text(if c.is_baseline { LABELS_ALONE } else { "teacher and labels" }));
         }
-        cells.push(Entry::sample(c.hard_loss, confidence, format::loss));
+        cells.push(Entry::loss(c.hard_loss.map(|s| s.mean), margin_of(c), loss_digits));
         if !groups.is_empty() {
             let difference = difference_of(c);
             cells.push(Entry::number(difference.map(|d| d.mean), |v| {
                 let margin = difference.and_then(|d| d.tested).map(|t| t.margin);
-                let digits = format::precision(margin).min(4);
-                let mut text = format::signed(v, digits);
+                let mut text = format::signed(v, difference_digits);
                 if let Some(margin) = margin {
-                    text += &format!(" ± {}", format::decimals(margin, digits));
+                    text += &format!(" ± {}", format::decimals(margin, difference_digits));
                 }
                 text
             }));

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, mark};
+use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, level_room, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, TEACHER, Type, px, text};
 use super::{Data, DrawError, Figure};
@@ -25,7 +25,7 @@ pub struct SizePlot {
 }
 
 impl SizePlot {
-    /// None if there are not two sizes to compare.
+    /// None if there are not students of two sizes.
     pub fn of(data: &Data) -> Option<Self> {
         let configurations = data.evidence.configurations;
         let measured = |baseline: bool| {
@@ -45,10 +45,10 @@ impl SizePlot {
                 teachers.push(teacher);
             }
         }
-        let mut sizes: Vec<f64> = dots.iter().chain(&teachers).map(|(size, _)| *size).collect();
+        let mut sizes: Vec<f64> = dots.iter().map(|(size, _)| *size).collect();
         sizes.sort_by(f64::total_cmp);
         sizes.dedup();
-        if sizes.len() < 2 || dots.is_empty() {
+        if sizes.len() < 2 {
             return None;
         }
         let (distilled, baseline) = (best_by_size(measured(false)), best_by_size(measured(true)));
@@ -108,9 +108,11 @@ impl Figure for SizePlot {
         let spread = all().flat_map(|(_, s)| [s.mean - s.std.unwrap_or(0.0), s.mean + s.std.unwrap_or(0.0)]);
         let losses = spread.chain(self.dots.iter().chain(&self.teachers).map(|(_, loss)| *loss));
         let empty = || Scale::categories(&[]);
-        let x = Scale::log(sizes, format::count).unwrap_or_else(empty);
+        let x = Scale::log(sizes, format::short_count).unwrap_or_else(empty);
         let y = Scale::linear(losses, 6).unwrap_or_else(empty);
+        let right = if self.teachers.len() == 1 { level_room(&rest, "teacher")? } else { 0 };
         let titles = Titles {
+            right,
             x: "trained parameters, log scale",
             y: "held-out hard loss (nats a token)",
             ..Titles::default()
@@ -140,7 +142,7 @@ impl Figure for SizePlot {
             let at = panel.at(*size, *loss);
             mark(&panel.area, Mark::Diamond, at, px(6), TEACHER.filled())?;
             if self.teachers.len() > 1 {
-                panel.area.draw_text(&format::count(*size), &label, (at.0, at.1 + px(9)))?;
+                panel.area.draw_text(&format::short_count(*size), &label, (at.0, at.1 + px(9)))?;
             }
         }
         Ok(())
