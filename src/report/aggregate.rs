@@ -162,7 +162,9 @@ fn seeded(table: &DataFrame, metric: &str) -> PolarsResult<Vec<Vec<Seeded>>> {
         };
         let (seeds, values) = (seeds.cast(&DataType::UInt64)?, values.cast(&DataType::Float64)?);
         let pairs = seeds.u64()?.iter().zip(values.f64()?.iter());
-        rows.push(pairs.filter_map(|(seed, value)| Some((seed?, value.filter(|v| v.is_finite())?))).collect());
+        rows.push(
+            pairs.filter_map(|(seed, value)| Some((seed?, value.filter(|v| v.is_finite())?))).collect(),
+        );
     }
     Ok(rows)
 }
@@ -217,9 +219,8 @@ pub fn heat(runs: &DataFrame, a: &Axis, b: &Axis) -> PolarsResult<Vec<(usize, us
 
 /// Finished runs that have a place on both axes.
 fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<LazyFrame> {
-    let mut rows = finished(runs)
-        .filter(col(HARD_LOSS).is_not_null())
-        .filter(col(axis.key.as_str()).is_not_null());
+    let mut rows =
+        finished(runs).filter(col(HARD_LOSS).is_not_null()).filter(col(axis.key.as_str()).is_not_null());
     if let Some(series) = series {
         rows = rows.filter(col(series.key.as_str()).is_not_null());
     }
@@ -295,7 +296,8 @@ mod tests {
         let runs = runs();
         let grid = Grid::of(&runs, &["loss.temperature".to_owned()]).unwrap();
         let along = marginals(&runs, &grid.axes[0], None).unwrap();
-        let points: Vec<_> = along.iter().map(|m| (m.x.number().unwrap(), m.sample.n, m.sample.mean)).collect();
+        let points: Vec<_> =
+            along.iter().map(|m| (m.x.number().unwrap(), m.sample.n, m.sample.mean)).collect();
         assert_eq!(points, [(1.0, 2, 1.5), (2.0, 1, 1.25)], "the baseline has no place on the axis");
         assert_eq!(dots(&runs, &grid.axes[0], None).unwrap().len(), 3);
     }

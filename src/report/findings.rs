@@ -61,7 +61,8 @@ fn completeness(collected: &Collected) -> Option<Finding> {
         0 => "There is nothing to compare yet.",
         _ => "Everything below speaks of the finished runs alone.",
     };
-    let text = format!("{finished} of {} finished; {}. {what}", format::plural(total, "run"), format::list(&rest));
+    let text =
+        format!("{finished} of {} finished; {}. {what}", format::plural(total, "run"), format::list(&rest));
     Some(Finding { topic: "Completeness", text })
 }
 
@@ -81,7 +82,10 @@ fn best(evidence: &Evidence) -> Option<Finding> {
     {
         let gap = gap(&ahead);
         text += &match &ahead.tested {
-            None => format!(" The next, {}, is {gap} behind; one seed cannot tell whether by chance.", second.label),
+            None => format!(
+                " The next, {}, is {gap} behind; one seed cannot tell whether by chance.",
+                second.label
+            ),
             Some(_) if ahead.is_significant() => format!(" The next, {}, is {gap} behind.", second.label),
             Some(_) => format!(
                 " The next, {}, is {gap} behind: the interval spans zero, so their order may be chance.",
@@ -95,7 +99,9 @@ fn best(evidence: &Evidence) -> Option<Finding> {
 fn extras(configuration: &Configuration) -> String {
     let mut parts = Vec::new();
     parts.extend(configuration.perplexity.map(|p| format!("perplexity {}", format::loss(p.mean))));
-    parts.extend(configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))));
+    parts.extend(
+        configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))),
+    );
     if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) }
 }
 
@@ -198,7 +204,8 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
     let mut text = format!("{verdict} ({}; {with}).", how(best, difference, confidence));
     if n > 1 {
         let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
-        text += &format!(" {better} of {n} distilled configurations are better than labels alone in the mean");
+        text +=
+            &format!(" {better} of {n} distilled configurations are better than labels alone in the mean");
         if difference.tested.is_some() {
             let clear = group.distilled.iter().filter(|(_, d)| d.mean < 0.0 && d.is_significant()).count();
             text += &format!(", {clear} with an interval clear of zero");
@@ -228,8 +235,10 @@ fn several_students(groups: &[StudentGroup], confidence: f64) -> String {
     let better = best().filter(|(_, (_, d))| d.mean < 0.0).count();
     let is_tested = best().all(|(_, (_, d))| d.tested.is_some());
     let clear = best().filter(|(_, (_, d))| d.mean < 0.0 && d.is_significant()).count();
-    let mut text =
-        format!("The best distilled configuration beats labels alone for {better} of {} students", groups.len());
+    let mut text = format!(
+        "The best distilled configuration beats labels alone for {better} of {} students",
+        groups.len()
+    );
     text += &match is_tested {
         true => format!(", for {clear} with a {} interval clear of zero", confidence_text(confidence)),
         false => "; not all have the two seeds that a test needs".to_owned(),
@@ -251,7 +260,8 @@ fn several_students(groups: &[StudentGroup], confidence: f64) -> String {
 }
 
 fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
-    let summaries = || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
+    let summaries =
+        || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
     // Several teachers have several figures: the table of teachers shows them.
     let mut losses: Vec<f64> =
         summaries().filter_map(|s| s.teacher_validation.as_ref()).map(|v| v.hard_loss).collect();
@@ -295,7 +305,8 @@ fn axes(evidence: &Evidence) -> Option<Finding> {
     let mut effects = Vec::new();
     for (axis, marginals) in evidence.marginals {
         let by_mean = |a: &&Marginal, b: &&Marginal| a.sample.mean.total_cmp(&b.sample.mean);
-        let (Some(low), Some(high)) = (marginals.iter().min_by(by_mean), marginals.iter().max_by(by_mean)) else {
+        let (Some(low), Some(high)) = (marginals.iter().min_by(by_mean), marginals.iter().max_by(by_mean))
+        else {
             continue;
         };
         if low.x != high.x {

@@ -6,7 +6,7 @@ use super::aggregate::Configuration;
 use super::collect::{CollectedRun, Standing};
 use super::findings::{Evidence, Finding, confidence_text, findings, status_counts, student_groups};
 use super::format;
-use super::grid::{Axis, LABELS_ALONE};
+use super::grid::{Axis, KIND, LABELS_ALONE};
 use super::plots::Plot;
 use super::statistics::Sample;
 use crate::store::{Evaluation, RunState};
@@ -152,17 +152,17 @@ impl Page {
 fn shown_axes<'a>(evidence: &Evidence<'a>) -> (Vec<(usize, &'a Axis)>, bool) {
     let axes: Vec<_> = evidence.grid.axes.iter().enumerate().filter(|(_, a)| a.cells.len() > 1).collect();
     let has_baseline = evidence.configurations.iter().any(|c| c.is_baseline);
-    let tells = axes.iter().any(|(_, a)| a.key == "loss.kind");
+    let tells = axes.iter().any(|(_, a)| a.key == KIND);
     (axes, has_baseline && !tells)
 }
 
 fn axis_entry(axis: &Axis, configuration: &Configuration, index: usize) -> Entry {
     let cell = &configuration.cells[index];
-    if configuration.is_baseline && axis.key == "loss.kind" && axis.index(cell).is_none() {
+    if configuration.is_baseline && axis.key == KIND && axis.index(cell).is_none() {
         return Entry::text(LABELS_ALONE);
     }
     // What the axis does not hold is a setting that means nothing here.
-    if configuration.is_baseline && axis.is_of_loss() && axis.key != "loss.kind" {
+    if configuration.is_baseline && axis.is_of_loss() && axis.key != KIND {
         return Entry::text("–");
     }
     Entry { text: axis.text(cell), sort: cell.number() }
@@ -196,7 +196,11 @@ fn configurations(evidence: &Evidence) -> Table {
         table.column("soft loss", true, "held out, nats a token, temperature² included");
     }
     if has_agreement {
-        table.column("agreement", true, "positions where student and teacher have the same most likely token");
+        table.column(
+            "agreement",
+            true,
+            "positions where student and teacher have the same most likely token",
+        );
     }
     table.column("accuracy", true, "positions where the most likely token is the label");
     table.column("perplexity", true, "exp of the hard loss");
@@ -320,7 +324,8 @@ fn teachers(evidence: &Evidence) -> Table {
         };
         let students: Vec<_> = collected.runs.iter().filter(is_of).collect();
         // A teacher that was trained without held-out data of its own is measured by its students.
-        let by_students = students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
+        let by_students =
+            students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
         found.push(Teacher {
             name: format!("trained by kdx, run {}", teacher.run_id.0.chars().take(8).collect::<String>()),
             status: teacher.standing.as_str(),
@@ -349,7 +354,8 @@ fn teachers(evidence: &Evidence) -> Table {
         });
         let teacher = &mut found[index];
         teacher.students += 1;
-        teacher.parameters = teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
+        teacher.parameters =
+            teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
         teacher.figures = teacher.figures.take().or(summary.and_then(|s| s.teacher_validation.clone()));
     }
 

@@ -7,10 +7,10 @@ use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, SEQUENCE_LENGTH, px, series_color};
 use super::{Data, DrawError, Figure};
 use crate::report::ReportError;
-use crate::report::aggregate::{Dot, Marginal, dots, marginals};
+use crate::report::aggregate::{self, Dot, Marginal, dots};
 use crate::report::cell::Cell;
 use crate::report::format;
-use crate::report::grid::{Axis, BASELINE, LABELS_ALONE, Spacing};
+use crate::report::grid::{Axis, BASELINE, KIND, LABELS_ALONE, Spacing};
 
 /// Held-out hard loss along one axis.
 pub struct AxisPlot {
@@ -55,8 +55,13 @@ impl AxisPlot {
             .collect();
         let baseline =
             (!baselines.is_empty()).then(|| baselines.iter().sum::<f64>() / baselines.len() as f64);
-        let is_other = |a: &&Axis| a.key != axis.key && Some(&a.key) != series.map(|s| &s.key);
-        let others = grid.varied().filter(is_other).map(|a| a.name.clone()).collect();
+        let mut others = Vec::new();
+        for other in grid.varied().filter(|a| a.key != axis.key && Some(&a.key) != series.map(|s| &s.key)) {
+            // What moves with this axis is not averaged over.
+            if along(data, axis, Some(other))?.len() > values.len() {
+                others.push(other.name.clone());
+            }
+        }
         Ok(Some(Self { axis: axis.clone(), series: series.cloned(), marginals, dots, baseline, others }))
     }
 
@@ -120,17 +125,21 @@ fn with_series(data: &Data, axis: &Axis) -> Result<(Option<Axis>, Vec<Marginal>)
         a.key != axis.key && a.cells.len() <= most
     };
     let mut others: Vec<&Axis> = evidence.grid.varied().filter(fits).collect();
-    others.sort_by_key(|a| a.key != "loss.kind");
+    others.sort_by_key(|a| a.key != KIND);
     candidates.extend(others.into_iter().cloned());
     for series in candidates {
-        let along = marginals(data.runs, axis, Some(&series))?;
+        let found = along(data, axis, Some(&series))?;
         let (full, longest) =
             (axis.cells.len() * series.cells.len(), axis.cells.len().max(series.cells.len()));
-        if along.len() > longest && along.len() * 2 >= full {
-            return Ok((Some(series), along));
+        if found.len() > longest && found.len() * 2 >= full {
+            return Ok((Some(series), found));
         }
     }
-    Ok((None, marginals(data.runs, axis, None)?))
+    Ok((None, along(data, axis, None)?))
+}
+
+fn along(data: &Data, axis: &Axis, series: Option<&Axis>) -> Result<Vec<Marginal>, ReportError> {
+    Ok(aggregate::marginals(data.runs, axis, series)?)
 }
 
 impl Figure for AxisPlot {
@@ -189,7 +198,7 @@ impl Figure for AxisPlot {
             let values: Vec<f64> = shown.iter().filter_map(Cell::number).collect();
             let is_log = self.axis.spacing == Spacing::Log;
             let x = Scale::at(&values, is_log, &labels).unwrap_or_else(|| Scale::categories(&labels));
-            let title = self.axis.title() + if is_log { ", log scale" } else { "" };
+            let title = format!("{}{}", self.axis.title, if is_log { ", log scale" } else { "" });
             let right = if self.baseline.is_some() { level_room(&rest, LABELS_ALONE)? } else { 0 };
             Panel::new(&rest, x, loss, &Titles { x: &title, y: loss_title, right, ..Titles::default() })?
         };

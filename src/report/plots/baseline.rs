@@ -111,8 +111,7 @@ impl Figure for Baseline {
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), DrawError> {
         let rest = header(area, &self.title(), &self.caption())?;
         let entry = |label: &str, color, mark| Entry { label: label.to_owned(), color, mark };
-        let entries =
-            [entry("distilled", ACCENT, Mark::Circle), entry(LABELS_ALONE, NEUTRAL, Mark::Square)];
+        let entries = [entry("distilled", ACCENT, Mark::Circle), entry(LABELS_ALONE, NEUTRAL, Mark::Square)];
         let rest = legend(&rest, "", &entries)?;
         let width = rest.dim_in_pixel().0 as i32;
         let (left, right) = rest.split_horizontally(width * 62 / 100);

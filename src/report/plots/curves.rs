@@ -10,7 +10,7 @@ use super::{Data, DrawError, Figure};
 use crate::report::ReportError;
 use crate::report::cell::{Cell, numbers, texts};
 use crate::report::format;
-use crate::report::grid::{Axis, LABELS_ALONE, Spacing, has_soft_loss};
+use crate::report::grid::{Axis, KIND, LABELS_ALONE, Spacing, has_soft_loss};
 use crate::report::tables::{TRAIN, VALIDATION};
 
 /// Hard loss over the steps, a panel for each loss kind, a colour for each value of another axis.
@@ -59,7 +59,7 @@ impl Curves {
         let steps = numbers(data.metrics, "step")?;
         let Some(last) = steps.into_iter().flatten().max_by(f64::total_cmp) else { return Ok(None) };
         let varied: Vec<&Axis> = data.evidence.grid.varied().collect();
-        let of_kind = |a: &&&Axis| a.key == "loss.kind" && a.cells.len() < MOST_PANELS && varied.len() > 1;
+        let of_kind = |a: &&&Axis| a.key == KIND && a.cells.len() < MOST_PANELS && varied.len() > 1;
         let facet = varied.iter().find(of_kind).copied();
         let color = varied.iter().find(|a| facet.is_none_or(|f| f.key != a.key)).copied();
         let window = (last as u64).div_ceil(POINTS).max(1);
@@ -159,7 +159,8 @@ impl Curves {
             let ordered = axis.spacing != Spacing::Category;
             let count = axis.cells.len();
             let step = count.div_ceil(SEQUENCE_LENGTH);
-            for (index, label) in axis.labels.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == count)
+            for (index, label) in
+                axis.labels.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == count)
             {
                 let color = series_color(index, count, ordered);
                 if !self.panels.iter().any(|panel| panel.shows(color)) {
@@ -206,7 +207,8 @@ impl Tables {
             data.metrics.clone().lazy().filter(measured)
         };
         // Casting cuts the fraction off.
-        let bucket = ((col("step").cast(DataType::Float64) - lit(1.0)) / lit(window as f64)).cast(DataType::Int64);
+        let bucket =
+            ((col("step").cast(DataType::Float64) - lit(1.0)) / lit(window as f64)).cast(DataType::Int64);
         let single = rows(TRAIN)
             .with_column(bucket.alias("bucket"))
             .group_by_stable([col("run_id"), col("bucket")])

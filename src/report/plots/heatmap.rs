@@ -86,14 +86,12 @@ impl Figure for HeatMap {
         let columns = Scale::categories(&self.columns.labels);
         let rows = Scale::categories(&self.rows.labels).reversed();
         let bar = px(86);
-        let (x_title, y_title) = (self.columns.title(), self.rows.title());
-        let titles = Titles { x: &x_title, y: &y_title, is_rows: true, is_bare: true, right: bar, ..Titles::default() };
+        let (x, y) = (&self.columns.name, &self.rows.name);
+        let titles = Titles { x, y, is_rows: true, is_bare: true, right: bar, ..Titles::default() };
         let panel = Panel::new(&rest, columns, rows, &titles)?;
         let (low, high) = self.range();
         let position = |v: f64| if high > low { (v - low) / (high - low) } else { 0.5 };
-        let corner = |column: usize, row: usize, side: f64| {
-            panel.at(column as f64 + side, row as f64 + side)
-        };
+        let corner = |column: usize, row: usize, side: f64| panel.at(column as f64 + side, row as f64 + side);
         let digits = format::precision((high > low).then_some((high - low) / 4.0)).clamp(2, 4);
         for &(column, row, value) in &self.cells {
             let color = heat_color(position(value));

@@ -99,8 +99,6 @@ pub enum Mark {
     Cross,
     /// No mark: a line.
     Line,
-    /// No mark: a dashed line.
-    Dashes,
 }
 
 impl Mark {
@@ -140,7 +138,6 @@ pub fn mark<DB: DrawingBackend>(
             }
         }
         Mark::Line => area.draw(&PathElement::new(vec![(x - px(9), y), (x + px(9), y)], style))?,
-        Mark::Dashes => dashed(area, &[(x - px(9), y), (x + px(9), y)], style)?,
     }
     Ok(())
 }
@@ -158,7 +155,8 @@ pub fn dashed<DB: DrawingBackend>(
         let (a, b) = (pair[0], pair[1]);
         let (dx, dy) = (f64::from(b.0 - a.0), f64::from(b.1 - a.1));
         let length = dx.hypot(dy);
-        let at = |t: f64| ((f64::from(a.0) + dx * t / length) as i32, (f64::from(a.1) + dy * t / length) as i32);
+        let at =
+            |t: f64| ((f64::from(a.0) + dx * t / length) as i32, (f64::from(a.1) + dy * t / length) as i32);
         let mut done = 0.0;
         while done < length {
             let step = left.min(length - done);
@@ -206,7 +204,7 @@ pub fn legend<DB: DrawingBackend>(
         x = measure(area, title, &muted)? + px(12);
     }
     for entry in entries {
-        let is_line = matches!(entry.mark, Mark::Line | Mark::Dashes);
+        let is_line = entry.mark == Mark::Line;
         let swatch = if is_line { px(20) } else { px(11) };
         let label = fit(area, &entry.label, &style, width - swatch - px(10))?;
         let needed = swatch + px(5) + measure(area, &label, &style)?;

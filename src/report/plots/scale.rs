@@ -45,7 +45,9 @@ impl Scale {
             // Less than a decade: steps as on a linear scale.
             let linear = Self::linear([10f64.powf(low), 10f64.powf(high)], 5);
             let inside = |v: &f64| *v > 0.0 && (low..=high).contains(&v.log10());
-            ticks = linear.map(|s| s.ticks.into_iter().map(|(v, _)| v).filter(inside).collect()).unwrap_or_default();
+            ticks = linear
+                .map(|s| s.ticks.into_iter().map(|(v, _)| v).filter(inside).collect())
+                .unwrap_or_default();
         }
         let ticks = ticks.into_iter().map(|v| (v, label(v))).collect();
         Some(Self { low, high, is_log: true, ticks })
@@ -125,8 +127,14 @@ mod tests {
 
     #[test]
     fn log_ticks_fit_the_range() {
-        assert_eq!(labels(&Scale::log([1e3, 1e6], format::short_count).unwrap()), ["1 k", "10 k", "100 k", "1 M"]);
-        assert_eq!(labels(&Scale::log([1.0, 9.0], format::value).unwrap()), ["1", "1.5", "2", "3", "4", "6", "8"]);
+        assert_eq!(
+            labels(&Scale::log([1e3, 1e6], format::short_count).unwrap()),
+            ["1 k", "10 k", "100 k", "1 M"]
+        );
+        assert_eq!(
+            labels(&Scale::log([1.0, 9.0], format::value).unwrap()),
+            ["1", "1.5", "2", "3", "4", "6", "8"]
+        );
         assert!(labels(&Scale::log([1.20, 1.25], format::value).unwrap()).len() >= 2);
         assert!(Scale::log([0.0, -1.0], format::value).is_none());
     }

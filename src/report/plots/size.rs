@@ -34,10 +34,16 @@ impl SizePlot {
         };
         let dots: Vec<_> = measured(false).chain(measured(true)).map(|(size, s)| (size, s.mean)).collect();
         let mut teachers: Vec<(f64, f64)> = Vec::new();
-        let summaries =
-            data.evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
+        let summaries = data
+            .evidence
+            .collected
+            .runs
+            .iter()
+            .filter(|r| r.is_finished())
+            .filter_map(|r| r.summary.as_ref());
         for summary in summaries {
-            let (Some(size), Some(figures)) = (summary.teacher_parameters, &summary.teacher_validation) else {
+            let (Some(size), Some(figures)) = (summary.teacher_parameters, &summary.teacher_validation)
+            else {
                 continue;
             };
             let teacher = (size as f64, figures.hard_loss);
