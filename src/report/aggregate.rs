@@ -4,7 +4,7 @@ use polars::prelude::*;
 use serde::Serialize;
 
 use super::cell::{Cell, numbers};
-use super::grid::{Axis, Grid, has_soft_loss};
+use super::grid::{Axis, BASELINE, Grid, has_soft_loss};
 use super::statistics::{Sample, Seeded};
 use super::tables::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
 
@@ -162,19 +162,22 @@ fn seeded(table: &DataFrame, metric: &str) -> PolarsResult<Vec<Vec<Seeded>>> {
         };
         let (seeds, values) = (seeds.cast(&DataType::UInt64)?, values.cast(&DataType::Float64)?);
         let pairs = seeds.u64()?.iter().zip(values.f64()?.iter());
-        rows.push(pairs.filter_map(|(seed, value)| Some((seed?, value.filter(|v| v.is_finite())?))).collect());
+        rows.push(
+            pairs.filter_map(|(seed, value)| Some((seed?, value.filter(|v| v.is_finite())?))).collect(),
+        );
     }
     Ok(rows)
 }
 
-/// Held-out hard loss along an axis, a series for each value of another: first the mean over
-/// everything else for each seed, then the mean and spread over seeds.
+/// Held-out hard loss of distilled students along an axis, a series for each value of another: first
+/// the mean over everything else for each seed, then the mean and spread over seeds. (Of all
+/// students where none is distilled, or where [`Axis::of_training`] makes the series.)
 pub fn marginals(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<Vec<Marginal>> {
     let mut by = vec![col(axis.key.as_str())];
     by.extend(series.map(|series| col(series.key.as_str())));
     let mut by_seed = by.clone();
     by_seed.push(col("seed"));
-    let table = on_axis(runs, axis, series)
+    let table = on_axis(runs, axis, series)?
         .group_by_stable(by_seed)
         .agg([col(HARD_LOSS).mean()])
         .group_by_stable(by)
@@ -194,7 +197,7 @@ pub fn marginals(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> Polars
 pub fn dots(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<Vec<Dot>> {
     let mut columns = vec![col(axis.key.as_str()), col(HARD_LOSS)];
     columns.extend(series.map(|series| col(series.key.as_str())));
-    let table = on_axis(runs, axis, series).select(columns).collect()?;
+    let table = on_axis(runs, axis, series)?.select(columns).collect()?;
     let y = numbers(&table, HARD_LOSS)?;
     let (x, s) = cells_on(&table, axis, series)?;
     let rows = x.into_iter().zip(s).zip(y);
@@ -204,7 +207,7 @@ pub fn dots(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResul
 /// Mean held-out hard loss for each pair of values of two axes, over everything else:
 /// `(index on a, index on b, mean)`.
 pub fn heat(runs: &DataFrame, a: &Axis, b: &Axis) -> PolarsResult<Vec<(usize, usize, f64)>> {
-    let table = on_axis(runs, a, Some(b))
+    let table = on_axis(runs, a, Some(b))?
         .group_by_stable([col(a.key.as_str()), col(b.key.as_str())])
         .agg([col(HARD_LOSS).mean()])
         .collect()?;
@@ -215,17 +218,25 @@ pub fn heat(runs: &DataFrame, a: &Axis, b: &Axis) -> PolarsResult<Vec<(usize, us
 }
 
 /// Finished runs that have a place on both axes.
-fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> LazyFrame {
-    let mut rows = finished(runs)
-        .filter(col(HARD_LOSS).is_not_null())
-        .filter(col(axis.key.as_str()).is_not_null());
+fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<LazyFrame> {
+    let mut rows =
+        finished(runs).filter(col(HARD_LOSS).is_not_null()).filter(col(axis.key.as_str()).is_not_null());
     if let Some(series) = series {
         rows = rows.filter(col(series.key.as_str()).is_not_null());
     }
-    if axis.is_of_loss() || series.is_some_and(Axis::is_of_loss) {
+    // Baselines have no place on the axes of the loss, and on others they would count as one more
+    // distilled configuration.
+    if is_distilled(runs)? && series.is_none_or(|series| series.key != BASELINE) {
         rows = rows.filter(has_soft_loss(runs));
     }
-    rows
+    // The sums of a group run in one order on every machine only if the rows are sorted.
+    Ok(rows.sort([axis.key.as_str()], SortMultipleOptions::default().with_maintain_order(true)))
+}
+
+/// Whether any finished run has a soft loss.
+fn is_distilled(runs: &DataFrame) -> PolarsResult<bool> {
+    let distilled = finished(runs).filter(has_soft_loss(runs)).select([len()]).collect()?;
+    Ok(numbers(&distilled, "len")?.first().copied().flatten().is_some_and(|n| n > 0.0))
 }
 
 fn cells_on(table: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult<(Vec<Cell>, Vec<Cell>)> {
@@ -285,7 +296,8 @@ mod tests {
         let runs = runs();
         let grid = Grid::of(&runs, &["loss.temperature".to_owned()]).unwrap();
         let along = marginals(&runs, &grid.axes[0], None).unwrap();
-        let points: Vec<_> = along.iter().map(|m| (m.x.number().unwrap(), m.sample.n, m.sample.mean)).collect();
+        let points: Vec<_> =
+            along.iter().map(|m| (m.x.number().unwrap(), m.sample.n, m.sample.mean)).collect();
         assert_eq!(points, [(1.0, 2, 1.5), (2.0, 1, 1.25)], "the baseline has no place on the axis");
         assert_eq!(dots(&runs, &grid.axes[0], None).unwrap().len(), 3);
     }

@@ -73,7 +73,8 @@ impl Collected {
     pub fn read(store: &Store, name: &str) -> Result<Self, ReportError> {
         // A name that leads elsewhere is none that the store gave.
         let is_name = !name.is_empty() && !name.contains(['/', '\\']);
-        let experiment = if is_name { store.experiment(name)? } else { return Err(unknown(store, name)?.into()) };
+        let experiment =
+            if is_name { store.experiment(name)? } else { return Err(unknown(store, name)?.into()) };
         if experiment.runs.is_empty() {
             return Err(ReportError::NoRuns { name: experiment.name });
         }

@@ -6,7 +6,7 @@ use super::aggregate::{Configuration, Marginal};
 use super::collect::{Collected, STATUSES};
 use super::format;
 use super::grid::{Axis, Grid};
-use super::statistics::{Difference, difference};
+use super::statistics::{Difference, Test, difference};
 
 /// A finding: what it is about, and a sentence or two.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,7 +33,7 @@ pub struct Evidence<'a> {
 
 /// The findings, the most important first.
 pub fn findings(evidence: &Evidence) -> Vec<Finding> {
-    let mut found = vec![completeness(evidence.collected)];
+    let mut found: Vec<Finding> = completeness(evidence.collected).into_iter().collect();
     found.extend(best(evidence));
     found.extend(against_baseline(evidence));
     found.extend(teacher_gap(evidence));
@@ -47,17 +47,13 @@ pub fn status_counts(collected: &Collected) -> Vec<(&'static str, usize)> {
     STATUSES.iter().map(|status| (*status, count(status))).filter(|(_, n)| *n > 0).collect()
 }
 
-fn completeness(collected: &Collected) -> Finding {
+/// None where all is finished: there is more to say.
+fn completeness(collected: &Collected) -> Option<Finding> {
     let total = collected.runs.len();
     let counts = status_counts(collected);
     let finished = counts.iter().find(|(status, _)| *status == "finished").map_or(0, |(_, n)| *n);
-    let topic = "Completeness";
     if finished == total {
-        let text = match total {
-            1 => "The only run is finished.".to_owned(),
-            _ => format!("All {total} runs are finished."),
-        };
-        return Finding { topic, text };
+        return None;
     }
     let rest: Vec<String> =
         counts.iter().filter(|(s, _)| *s != "finished").map(|(status, n)| format!("{n} {status}")).collect();
@@ -65,8 +61,9 @@ fn completeness(collected: &Collected) -> Finding {
         0 => "There is nothing to compare yet.",
         _ => "Everything below speaks of the finished runs alone.",
     };
-    let text = format!("{finished} of {} finished; {}. {what}", format::plural(total, "run"), format::list(&rest));
-    Finding { topic, text }
+    let text =
+        format!("{finished} of {} finished; {}. {what}", format::plural(total, "run"), format::list(&rest));
+    Some(Finding { topic: "Completeness", text })
 }
 
 fn best(evidence: &Evidence) -> Option<Finding> {
@@ -85,7 +82,10 @@ fn best(evidence: &Evidence) -> Option<Finding> {
     {
         let gap = gap(&ahead);
         text += &match &ahead.tested {
-            None => format!(" The next, {}, is {gap} behind; one seed cannot tell whether by chance.", second.label),
+            None => format!(
+                " The next, {}, is {gap} behind; one seed cannot tell whether by chance.",
+                second.label
+            ),
             Some(_) if ahead.is_significant() => format!(" The next, {}, is {gap} behind.", second.label),
             Some(_) => format!(
                 " The next, {}, is {gap} behind: the interval spans zero, so their order may be chance.",
@@ -99,7 +99,9 @@ fn best(evidence: &Evidence) -> Option<Finding> {
 fn extras(configuration: &Configuration) -> String {
     let mut parts = Vec::new();
     parts.extend(configuration.perplexity.map(|p| format!("perplexity {}", format::loss(p.mean))));
-    parts.extend(configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))));
+    parts.extend(
+        configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))),
+    );
     if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) }
 }
 
@@ -123,7 +125,7 @@ fn seeds(n: usize, confidence: f64) -> String {
 
 /// `95 %`.
 pub fn confidence_text(confidence: f64) -> String {
-    format!("{} %", format::value((confidence * 1e6).round() / 1e4))
+    format!("{}\u{a0}%", format::value((confidence * 1e6).round() / 1e4))
 }
 
 /// A student (whatever is neither loss, teacher nor seed) with its baseline and what is distilled.
@@ -167,56 +169,99 @@ pub fn student_groups<'a>(
     groups
 }
 
-fn against_baseline(evidence: &Evidence) -> Vec<Finding> {
+fn against_baseline(evidence: &Evidence) -> Option<Finding> {
     let groups = student_groups(evidence.grid, evidence.configurations, evidence.confidence);
-    let sentence = |group: &StudentGroup| -> Option<Finding> {
-        let (best, difference) = group.distilled.first()?;
-        let of = if group.label.is_empty() { String::new() } else { format!("For {}: d", group.label) };
-        let distilling = if of.is_empty() { "Distilling".to_owned() } else { format!("{of}istilling") };
-        let n = group.distilled.len();
-        let with = match n {
-            1 => best.label.clone(),
-            n => format!("{}, the best of {n} distilled configurations", best.label),
-        };
-        let how = match (&difference.tested, best.hard_losses.len()) {
-            (None, _) => "1 seed, so no test is possible".to_owned(),
-            (Some(tested), n) => format!(
-                "{} at most, {} interval {}",
-                format::plural(n, "seed"),
-                confidence_text(evidence.confidence),
-                tested.test.as_str()
-            )
-            .replace(" at most", ""),
-        };
-        let gap = gap(difference);
-        let verdict = match (difference.mean < 0.0, difference.tested.is_some(), difference.is_significant()) {
-            (true, true, true) => format!("{distilling} beats labels alone by {gap} held-out hard loss"),
-            (false, true, true) => format!("{distilling} is worse than labels alone by {gap} held-out hard loss"),
-            (true, false, _) => format!("{distilling} is ahead of labels alone by {gap} held-out hard loss"),
-            (false, false, _) => format!("{distilling} is behind labels alone by {gap} held-out hard loss"),
-            (better, true, false) => format!(
-                "{distilling} is not told apart from labels alone: {} by {gap} held-out hard loss, an interval \
-                 that spans zero",
-                if better { "better" } else { "worse" }
-            ),
-        };
-        let mut text = format!("{verdict} ({how}; {with}).");
-        if n > 1 {
-            let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
-            text += &format!(" {better} of {n} distilled configurations are better than labels alone in the mean");
-            if difference.tested.is_some() {
-                let clear = group.distilled.iter().filter(|(_, d)| d.mean < 0.0 && d.is_significant()).count();
-                text += &format!(", {clear} with an interval clear of zero");
-            }
-            text.push('.');
-        }
-        Some(Finding { topic: "Distilled against labels alone", text })
+    let text = match &groups[..] {
+        [] => return None,
+        [group] => one_student(group, evidence.confidence)?,
+        groups => several_students(groups, evidence.confidence),
     };
-    groups.iter().filter_map(sentence).collect()
+    Some(Finding { topic: "Distilled against labels alone", text })
+}
+
+fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
+    let (best, difference) = group.distilled.first()?;
+    let n = group.distilled.len();
+    let with = match n {
+        1 => best.label.clone(),
+        n => format!("{}, the best of {n} distilled configurations", best.label),
+    };
+    let gap = gap(difference);
+    let is_better = difference.mean < 0.0;
+    let verdict = match (difference.tested.is_some(), difference.is_significant()) {
+        (true, true) if is_better => format!("Distilling beats labels alone by {gap} held-out hard loss"),
+        (true, true) => format!("Distilling is worse than labels alone by {gap} held-out hard loss"),
+        (true, false) => format!(
+            "Distilling is not told apart from labels alone: {} by {gap} held-out hard loss, an interval that \
+             spans zero",
+            if is_better { "better" } else { "worse" }
+        ),
+        (false, _) => format!(
+            "Distilling is {} labels alone by {gap} held-out hard loss",
+            if is_better { "ahead of" } else { "behind" }
+        ),
+    };
+    let mut text = format!("{verdict} ({}; {with}).", how(best, difference, confidence));
+    if n > 1 {
+        let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
+        text +=
+            &format!(" {better} of {n} distilled configurations are better than labels alone in the mean");
+        if difference.tested.is_some() {
+            let clear = group.distilled.iter().filter(|(_, d)| d.mean < 0.0 && d.is_significant()).count();
+            text += &format!(", {clear} with an interval clear of zero");
+        }
+        text.push('.');
+    }
+    Some(text)
+}
+
+fn how(best: &Configuration, difference: &Difference, confidence: f64) -> String {
+    match &difference.tested {
+        None => "1 seed, so no test is possible".to_owned(),
+        Some(tested) => format!(
+            "{}, {} interval {}",
+            format::plural(best.hard_losses.len(), "seed"),
+            confidence_text(confidence),
+            match tested.test {
+                Test::Paired => "paired by seed",
+                Test::Welch => "by Welch's test",
+            }
+        ),
+    }
+}
+
+fn several_students(groups: &[StudentGroup], confidence: f64) -> String {
+    let best = || groups.iter().filter_map(|group| Some((group, group.distilled.first()?)));
+    let better = best().filter(|(_, (_, d))| d.mean < 0.0).count();
+    let is_tested = best().all(|(_, (_, d))| d.tested.is_some());
+    let clear = best().filter(|(_, (_, d))| d.mean < 0.0 && d.is_significant()).count();
+    let mut text = format!(
+        "The best distilled configuration beats labels alone for {better} of {} students",
+        groups.len()
+    );
+    text += &match is_tested {
+        true => format!(", for {clear} with a {} interval clear of zero", confidence_text(confidence)),
+        false => "; not all have the two seeds that a test needs".to_owned(),
+    };
+    let parts: Vec<String> = best()
+        .map(|(group, (configuration, d))| {
+            let digits = format::precision(d.tested.map(|t| t.margin)).min(4);
+            let mut figure = format::signed(d.mean, digits);
+            if let Some(tested) = d.tested {
+                figure += &format!(" ± {}", format::decimals(tested.margin, digits));
+            }
+            match group.distilled.len() {
+                1 => format!("{figure} for {}", group.label),
+                _ => format!("{figure} for {} ({})", group.label, configuration.label),
+            }
+        })
+        .collect();
+    text + &format!(". Difference in held-out hard loss, nats: {}.", parts.join("; "))
 }
 
 fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
-    let summaries = || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
+    let summaries =
+        || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
     // Several teachers have several figures: the table of teachers shows them.
     let mut losses: Vec<f64> =
         summaries().filter_map(|s| s.teacher_validation.as_ref()).map(|v| v.hard_loss).collect();
@@ -260,7 +305,8 @@ fn axes(evidence: &Evidence) -> Option<Finding> {
     let mut effects = Vec::new();
     for (axis, marginals) in evidence.marginals {
         let by_mean = |a: &&Marginal, b: &&Marginal| a.sample.mean.total_cmp(&b.sample.mean);
-        let (Some(low), Some(high)) = (marginals.iter().min_by(by_mean), marginals.iter().max_by(by_mean)) else {
+        let (Some(low), Some(high)) = (marginals.iter().min_by(by_mean), marginals.iter().max_by(by_mean))
+        else {
             continue;
         };
         if low.x != high.x {

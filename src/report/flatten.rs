@@ -82,7 +82,11 @@ mod tests {
         let leaves = rows(json!({"a": {"b": {"c": 1}, "d": [1, 2]}, "e": null, "f": {}}));
         assert_eq!(
             leaves,
-            [("a.b.c".to_owned(), json!(1)), ("a.d".to_owned(), json!([1, 2])), ("e".to_owned(), Value::Null)]
+            [
+                ("a.b.c".to_owned(), json!(1)),
+                ("a.d".to_owned(), json!([1, 2])),
+                ("e".to_owned(), Value::Null)
+            ]
         );
     }
 

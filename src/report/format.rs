@@ -6,7 +6,7 @@ pub fn value(v: f64) -> String {
     let magnitude = v.abs();
     if v == 0.0 {
         "0".to_owned()
-    } else if !(1e-3..1e7).contains(&magnitude) {
+    } else if !(1e-2..1e7).contains(&magnitude) {
         format!("{v:e}")
     } else {
         format!("{v}")
@@ -15,7 +15,16 @@ pub fn value(v: f64) -> String {
 
 /// A loss or perplexity: four significant digits, at least three decimals below 100.
 pub fn loss(v: f64) -> String {
-    decimals(v, if v.abs() < 0.1 { 4 } else if v.abs() < 100.0 { 3 } else { 1 })
+    decimals(
+        v,
+        if v.abs() < 0.1 {
+            4
+        } else if v.abs() < 100.0 {
+            3
+        } else {
+            1
+        },
+    )
 }
 
 /// A difference with its sign, as precise as its uncertainty allows.
@@ -35,6 +44,14 @@ pub fn precision(margin: Option<f64>) -> usize {
         Some(m) if m > 0.0 && m.is_finite() => (1.0 - m.log10().floor()).clamp(2.0, 6.0) as usize,
         _ => 3,
     }
+}
+
+/// One number of decimals for a column of figures with these margins: that of the middle one.
+pub fn common_precision(margins: impl IntoIterator<Item = f64>) -> usize {
+    let mut digits: Vec<usize> =
+        margins.into_iter().filter(|m| *m > 0.0).map(|m| precision(Some(m)).min(4)).collect();
+    digits.sort_unstable();
+    digits.get(digits.len() / 2).copied().unwrap_or(3)
 }
 
 /// `mean ± margin`, both to the digits that the margin allows; the mean alone without a margin.
@@ -58,9 +75,9 @@ pub fn decimals(v: f64, digits: usize) -> String {
     }
 }
 
-/// A fraction as a percentage.
+/// A fraction as a percentage; no line ends before its sign.
 pub fn percent(fraction: f64) -> String {
-    format!("{} %", decimals(fraction * 100.0, 1))
+    format!("{}\u{a0}%", decimals(fraction * 100.0, 1))
 }
 
 /// A count with a unit prefix: `6.10 M`.
@@ -73,8 +90,26 @@ pub fn count(v: f64) -> String {
     if v.fract() == 0.0 { format!("{v}") } else { three_digits(v) }
 }
 
+/// The same without trailing zeros: `1.5 M`, for ticks.
+pub fn short_count(v: f64) -> String {
+    let text = count(v);
+    let (number, unit) = text.split_once(' ').map_or((text.as_str(), ""), |(n, u)| (n, u));
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    if unit.is_empty() { number.to_owned() } else { format!("{number} {unit}") }
+}
+
 fn three_digits(v: f64) -> String {
-    decimals(v, if v.abs() < 10.0 { 2 } else if v.abs() < 100.0 { 1 } else { 0 })
+    decimals(
+        v,
+        if v.abs() < 10.0 {
+            2
+        } else if v.abs() < 100.0 {
+            1
+        } else {
+            0
+        },
+    )
 }
 
 /// A duration: `3.2 s`, `4 min 05 s`, `2 h 07 min`.
@@ -130,12 +165,16 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([value(2.0), value(0.5), value(5e-4), value(0.0), value(1e9)], ["2", "0.5", "5e-4", "0", "1e9"]);
+        assert_eq!(
+            [value(2.0), value(0.5), value(5e-4), value(0.0), value(1e9)],
+            ["2", "0.5", "5e-4", "0", "1e9"]
+        );
         assert_eq!([loss(1.23456), loss(0.012345), loss(431.26)], ["1.235", "0.0123", "431.3"]);
         assert_eq!([count(6_096_384.0), count(980.0), count(17_305_344.0)], ["6.10 M", "980", "17.3 M"]);
         assert_eq!([seconds(3.21), seconds(245.0), seconds(7625.0)], ["3.2 s", "4 min 05 s", "2 h 07 min"]);
         assert_eq!([bytes(536_870_912.0), bytes(12.0)], ["512 MiB", "12 B"]);
-        assert_eq!(percent(0.8125), "81.3 %");
+        assert_eq!(percent(0.8125), "81.3\u{a0}%");
+        assert_eq!([short_count(1.5e6), short_count(1e6), short_count(640.0)], ["1.5 M", "1 M", "640"]);
     }
 
     #[test]

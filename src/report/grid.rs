@@ -21,8 +21,10 @@ pub struct Grid {
 pub struct Axis {
     /// The dotted key: `loss.temperature`.
     pub key: String,
-    /// What people call it: `temperature`.
+    /// What people call it: `temperature`, `student hidden size`.
     pub name: String,
+    /// The same among other settings of a student: `hidden size`.
+    brief: String,
     /// Its values: numbers by size, others in the plan's order. Those that only runs without a
     /// soft loss have are left out of the keys of `[loss]` and `[teacher]`, where they mean nothing.
     pub cells: Vec<Cell>,
@@ -30,6 +32,8 @@ pub struct Axis {
     pub labels: Vec<String>,
     /// How the values are spread.
     pub spacing: Spacing,
+    /// The name with what the numbers mean, for the title of a plot's axis.
+    pub title: String,
 }
 
 /// How the values of an axis are spread.
@@ -79,16 +83,36 @@ impl Grid {
     /// What people call a configuration: `forward_kl, temperature 2, alpha 0.5`. `cells` are its
     /// values in the order of [`Grid::axes`].
     pub fn label(&self, cells: &[Cell], baseline: bool) -> String {
-        let parts = self.axes.iter().zip(cells).filter(|(axis, cell)| {
-            axis.cells.len() > 1 && **cell != Cell::Null && !(baseline && axis.is_of_loss())
-        });
-        let mut words: Vec<String> = parts.map(|(axis, cell)| axis.phrase(cell)).collect();
-        if baseline {
-            words.insert(0, LABELS_ALONE.to_owned());
-        }
-        if words.is_empty() { "the only configuration".to_owned() } else { words.join(", ") }
+        let parts =
+            self.axes.iter().zip(cells).filter(|(axis, cell)| axis.cells.len() > 1 && **cell != Cell::Null);
+        let parts = parts.map(|(axis, cell)| (axis.key.as_str(), axis.brief.as_str(), axis.text(cell)));
+        label(&parts.collect::<Vec<_>>(), baseline)
     }
 }
+
+/// What people call a configuration with these keys, names and values.
+pub fn label(parts: &[(&str, &str, String)], baseline: bool) -> String {
+    let mut parts: Vec<_> = parts.iter().filter(|(key, ..)| !(baseline && is_of_loss(key))).collect();
+    // The kind says most, wherever it stands in the file.
+    parts.sort_by_key(|(key, ..)| *key != KIND);
+    let mut words: Vec<String> =
+        parts.into_iter().map(|(key, name, value)| phrase(key, name, value)).collect();
+    if baseline {
+        words.insert(0, LABELS_ALONE.to_owned());
+    }
+    if words.is_empty() { "the only configuration".to_owned() } else { words.join(", ") }
+}
+
+/// A value in a sentence: `temperature 2`; a loss kind speaks for itself.
+fn phrase(key: &str, name: &str, value: &str) -> String {
+    if key == KIND { value.to_owned() } else { format!("{name} {value}") }
+}
+
+/// The key of the soft loss.
+pub const KIND: &str = "loss.kind";
+
+/// The column of the runs table that tells students that learn from labels alone.
+pub const BASELINE: &str = "baseline";
 
 /// What pages call a student without a soft loss.
 pub const LABELS_ALONE: &str = "labels alone";
@@ -114,12 +138,27 @@ impl Axis {
         } else {
             cells.iter().map(Cell::to_string).collect()
         };
-        Ok(Self { key: key.to_owned(), name: name(key, varying), cells, labels, spacing })
+        let name = name(key, varying);
+        let title = title(key, &name, runs);
+        Ok(Self { key: key.to_owned(), name, brief: brief_name(key, varying), cells, labels, spacing, title })
     }
 
     /// Whether the key means nothing to a student without a soft loss.
     pub fn is_of_loss(&self) -> bool {
         is_of_loss(&self.key)
+    }
+
+    /// Not an axis of the grid: whether a student is distilled or learns from labels alone.
+    pub fn of_training() -> Self {
+        Self {
+            key: BASELINE.to_owned(),
+            name: String::new(),
+            brief: String::new(),
+            cells: vec![Cell::Bool(false), Cell::Bool(true)],
+            labels: vec!["distilled".to_owned(), LABELS_ALONE.to_owned()],
+            spacing: Spacing::Category,
+            title: String::new(),
+        }
     }
 
     /// Which of the values a cell is.
@@ -143,21 +182,9 @@ impl Axis {
         self.index(cell).map_or_else(|| cell.to_string(), |index| self.labels[index].clone())
     }
 
-    /// A value in a sentence: `temperature 2`; a loss kind speaks for itself.
+    /// A value in a sentence.
     pub fn phrase(&self, cell: &Cell) -> String {
-        let text = self.text(cell);
-        if self.key == "loss.kind" { text } else { format!("{} {text}", self.name) }
-    }
-
-    /// The name with what the numbers mean, for the title of a plot's axis.
-    pub fn title(&self) -> String {
-        match self.key.as_str() {
-            "loss.alpha" => "alpha (mixing weight of hard and soft loss)".to_owned(),
-            "optimizer.learning_rate" => "peak learning rate".to_owned(),
-            "data.max_length" => "data max length (tokens)".to_owned(),
-            "train.batch_size" => format!("{} (sequences)", self.name),
-            _ => self.name.clone(),
-        }
+        phrase(&self.key, &self.brief, &self.text(cell))
     }
 }
 
@@ -168,7 +195,7 @@ fn is_of_loss(key: &str) -> bool {
 /// Which runs have no soft loss by their kind, not by a weight of zero: alpha 1 is a point of its
 /// axis like any other.
 fn without_soft_loss(runs: &DataFrame) -> PolarsResult<Vec<bool>> {
-    match runs.column("loss.kind") {
+    match runs.column(KIND) {
         Ok(kind) => Ok(kind.str()?.iter().map(|kind| kind == Some(NO_SOFT_LOSS)).collect()),
         Err(_) => Ok(vec![false; runs.height()]),
     }
@@ -176,8 +203,8 @@ fn without_soft_loss(runs: &DataFrame) -> PolarsResult<Vec<bool>> {
 
 /// The same as an expression, to leave such runs out of a query.
 pub fn has_soft_loss(runs: &DataFrame) -> Expr {
-    match runs.column("loss.kind") {
-        Ok(_) => col("loss.kind").neq_missing(lit(NO_SOFT_LOSS)),
+    match runs.column(KIND) {
+        Ok(_) => col(KIND).neq_missing(lit(NO_SOFT_LOSS)),
         Err(_) => lit(true),
     }
 }
@@ -197,6 +224,35 @@ fn name(key: &str, varying: &[String]) -> String {
     let short = short_name(key);
     let is_unique = varying.iter().filter(|other| short_name(other) == short).count() <= 1;
     if is_unique { short } else { key.replace(['.', '_'], " ") }
+}
+
+/// The same within a configuration, where a student's settings need no prefix.
+pub fn brief_name(key: &str, varying: &[String]) -> String {
+    let name = name(key, varying);
+    match name.strip_prefix("student ") {
+        Some(rest) if !varying.iter().any(|other| other != key && short_name(other).ends_with(rest)) => {
+            rest.to_owned()
+        }
+        _ => name,
+    }
+}
+
+fn title(key: &str, name: &str, runs: &DataFrame) -> String {
+    match key {
+        "loss.alpha" => {
+            let weighs = runs.column("loss.alpha_weighs").map(|column| column.drop_nulls());
+            match weighs {
+                Ok(column) if column.n_unique().is_ok_and(|n| n == 1) => {
+                    format!("alpha (weight of the {} loss)", Cell::of(&column, 0))
+                }
+                _ => name.to_owned(),
+            }
+        }
+        "optimizer.learning_rate" => "peak learning rate".to_owned(),
+        "data.max_length" => format!("{name} (tokens)"),
+        "train.batch_size" => format!("{name} (sequences)"),
+        _ => name.to_owned(),
+    }
 }
 
 fn short_name(key: &str) -> String {
@@ -263,6 +319,9 @@ mod tests {
         assert_eq!(call("teacher.train.epochs", &["teacher.train.epochs"]), "teacher train epochs");
         let both = ["train.batch_size", "evaluate.batch_size"];
         assert_eq!(call("train.batch_size", &both), "train batch size");
+        let brief = |all: &[&str]| brief_name("student.hidden_size", &keys(all));
+        assert_eq!(brief(&["student.hidden_size"]), "hidden size");
+        assert_eq!(brief(&["student.hidden_size", "teacher.hidden_size"]), "student hidden size");
     }
 
     #[test]
@@ -287,9 +346,8 @@ mod tests {
         assert_eq!(grid.keys().collect::<Vec<_>>(), ["loss.temperature", "loss.kind", "loss.alpha"]);
         assert_eq!(grid.varied().map(|axis| axis.key.as_str()).collect::<Vec<_>>(), ["loss.temperature"]);
         assert_eq!(grid.axes[0].labels, ["1", "2"]);
-        let cells = |t: f64, kind: &str, a: f64| {
-            [Cell::Number(t), Cell::Text(kind.to_owned()), Cell::Number(a)]
-        };
+        let cells =
+            |t: f64, kind: &str, a: f64| [Cell::Number(t), Cell::Text(kind.to_owned()), Cell::Number(a)];
         assert_eq!(grid.label(&cells(2.0, "forward_kl", 0.5), false), "temperature 2");
         assert_eq!(grid.label(&cells(1.5, "none", 1.0), true), "labels alone");
     }

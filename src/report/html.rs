@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{Serde, Value};
 use minijinja::Environment;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::ReportError;

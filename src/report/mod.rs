@@ -13,20 +13,20 @@
 //! The same store gives the same bytes.
 
 mod aggregate;
-mod cell;
-mod collect;
+pub(crate) mod cell;
+pub(crate) mod collect;
 mod error;
 mod findings;
 mod flatten;
-mod format;
-mod grid;
+pub(crate) mod format;
+pub(crate) mod grid;
 mod html;
 mod manifest;
-mod markdown;
+pub(crate) mod markdown;
 mod page;
 mod plots;
 pub mod statistics;
-mod tables;
+pub(crate) mod tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,12 +35,11 @@ use polars::prelude::DataFrame;
 
 use crate::store::{Store, StoreError, file};
 
-pub use cell::{Cell, numbers, texts};
-pub use collect::{Collected, SEED, experiment_name};
+use collect::Collected;
+
+pub use collect::experiment_name;
 pub use error::ReportError;
-pub use flatten::flatten;
 pub use manifest::{MANIFEST, Manifest};
-pub use tables::{IDENTITY_COLUMNS, PATH_KEYS, is_configuration_column};
 
 /// Confidence of the intervals in a report.
 pub const CONFIDENCE: f64 = 0.95;
@@ -107,7 +106,7 @@ pub fn write(store: &Store, experiment: &str, out: &Path) -> Result<ReportFiles,
 }
 
 /// The runs table of an experiment, measurements left alone: what a comparison needs.
-pub fn runs_table(store: &Store, experiment: &str) -> Result<(DataFrame, Collected), ReportError> {
+pub(crate) fn runs_table(store: &Store, experiment: &str) -> Result<(DataFrame, Collected), ReportError> {
     let collected = Collected::read(store, experiment)?;
     Ok((tables::runs(&collected)?, collected))
 }

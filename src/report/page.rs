@@ -6,7 +6,7 @@ use super::aggregate::Configuration;
 use super::collect::{CollectedRun, Standing};
 use super::findings::{Evidence, Finding, confidence_text, findings, status_counts, student_groups};
 use super::format;
-use super::grid::{Axis, LABELS_ALONE};
+use super::grid::{Axis, KIND, LABELS_ALONE};
 use super::plots::Plot;
 use super::statistics::Sample;
 use crate::store::{Evaluation, RunState};
@@ -104,12 +104,12 @@ impl Entry {
         }
     }
 
-    fn sample(sample: Option<Sample>, confidence: f64, write: impl Fn(f64) -> String) -> Self {
-        let with_margin = |v: f64| match sample.and_then(|s| s.margin(confidence)) {
-            Some(margin) => format::with_margin(v, Some(margin)),
-            None => write(v),
-        };
-        Self::number(sample.map(|s| s.mean), with_margin)
+    /// A loss with its margin, both to `digits` decimals.
+    fn loss(mean: Option<f64>, margin: Option<f64>, digits: usize) -> Self {
+        Self::number(mean, |v| match margin {
+            Some(margin) => format!("{} ± {}", format::decimals(v, digits), format::decimals(margin, digits)),
+            None => format::decimals(v, digits),
+        })
     }
 }
 
@@ -152,17 +152,17 @@ impl Page {
 fn shown_axes<'a>(evidence: &Evidence<'a>) -> (Vec<(usize, &'a Axis)>, bool) {
     let axes: Vec<_> = evidence.grid.axes.iter().enumerate().filter(|(_, a)| a.cells.len() > 1).collect();
     let has_baseline = evidence.configurations.iter().any(|c| c.is_baseline);
-    let tells = axes.iter().any(|(_, a)| a.key == "loss.kind");
+    let tells = axes.iter().any(|(_, a)| a.key == KIND);
     (axes, has_baseline && !tells)
 }
 
 fn axis_entry(axis: &Axis, configuration: &Configuration, index: usize) -> Entry {
     let cell = &configuration.cells[index];
-    if configuration.is_baseline && axis.key == "loss.kind" && axis.index(cell).is_none() {
+    if configuration.is_baseline && axis.key == KIND && axis.index(cell).is_none() {
         return Entry::text(LABELS_ALONE);
     }
     // What the axis does not hold is a setting that means nothing here.
-    if configuration.is_baseline && axis.is_of_loss() && axis.key != "loss.kind" {
+    if configuration.is_baseline && axis.is_of_loss() && axis.key != KIND {
         return Entry::text("–");
     }
     Entry { text: axis.text(cell), sort: cell.number() }
@@ -190,13 +190,17 @@ fn configurations(evidence: &Evidence) -> Table {
     }
     table.column("hard loss", true, "held out, nats a token; lower is better");
     if !groups.is_empty() {
-        table.column("against labels alone", true, "difference to the same student trained on labels alone");
+        table.column("vs labels alone", true, "difference to the same student trained on labels alone");
     }
     if has_soft {
         table.column("soft loss", true, "held out, nats a token, temperature² included");
     }
     if has_agreement {
-        table.column("agreement", true, "positions where student and teacher have the same most likely token");
+        table.column(
+            "agreement",
+            true,
+            "positions where student and teacher have the same most likely token",
+        );
     }
     table.column("accuracy", true, "positions where the most likely token is the label");
     table.column("perplexity", true, "exp of the hard loss");
@@ -207,6 +211,10 @@ fn configurations(evidence: &Evidence) -> Table {
         let all = groups.iter().flat_map(|g| &g.distilled);
         all.clone().find(|(other, _)| std::ptr::eq(*other, c)).map(|(_, d)| *d)
     };
+    let margin_of = |c: &Configuration| c.hard_loss.and_then(|s| s.margin(confidence));
+    let loss_digits = format::common_precision(evidence.configurations.iter().filter_map(margin_of));
+    let margins = groups.iter().flat_map(|g| &g.distilled).filter_map(|(_, d)| Some(d.tested?.margin));
+    let difference_digits = format::common_precision(margins);
     for (rank, c) in evidence.configurations.iter().enumerate() {
         let mut cells = vec![match c.hard_loss {
             Some(_) => Entry { text: (rank + 1).to_string(), sort: Some((rank + 1) as f64) },
@@ -216,15 +224,14 @@ fn configurations(evidence: &Evidence) -> Table {
         if axes.is_empty() || tell_baseline {
             cells.push(Entry::text(if c.is_baseline { LABELS_ALONE } else { "teacher and labels" }));
         }
-        cells.push(Entry::sample(c.hard_loss, confidence, format::loss));
+        cells.push(Entry::loss(c.hard_loss.map(|s| s.mean), margin_of(c), loss_digits));
         if !groups.is_empty() {
             let difference = difference_of(c);
             cells.push(Entry::number(difference.map(|d| d.mean), |v| {
                 let margin = difference.and_then(|d| d.tested).map(|t| t.margin);
-                let digits = format::precision(margin).min(4);
-                let mut text = format::signed(v, digits);
+                let mut text = format::signed(v, difference_digits);
                 if let Some(margin) = margin {
-                    text += &format!(" ± {}", format::decimals(margin, digits));
+                    text += &format!(" ± {}", format::decimals(margin, difference_digits));
                 }
                 text
             }));
@@ -317,7 +324,8 @@ fn teachers(evidence: &Evidence) -> Table {
         };
         let students: Vec<_> = collected.runs.iter().filter(is_of).collect();
         // A teacher that was trained without held-out data of its own is measured by its students.
-        let by_students = students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
+        let by_students =
+            students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
         found.push(Teacher {
             name: format!("trained by kdx, run {}", teacher.run_id.0.chars().take(8).collect::<String>()),
             status: teacher.standing.as_str(),
@@ -346,7 +354,8 @@ fn teachers(evidence: &Evidence) -> Table {
         });
         let teacher = &mut found[index];
         teacher.students += 1;
-        teacher.parameters = teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
+        teacher.parameters =
+            teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
         teacher.figures = teacher.figures.take().or(summary.and_then(|s| s.teacher_validation.clone()));
     }
 

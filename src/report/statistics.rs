@@ -118,7 +118,10 @@ fn tested(mean: f64, error: f64, freedom: f64, test: Test, confidence: f64) -> D
     } else {
         0.0
     };
-    Difference { mean, tested: Some(Tested { test, margin: t_quantile(freedom, confidence) * error, p_value }) }
+    Difference {
+        mean,
+        tested: Some(Tested { test, margin: t_quantile(freedom, confidence) * error, p_value }),
+    }
 }
 
 fn variance_of_mean(sample: &Sample) -> f64 {

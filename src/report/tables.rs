@@ -8,9 +8,6 @@ use super::collect::{Collected, CollectedRun};
 use super::flatten::{column, union_of_keys};
 use crate::store::{Evaluation, MetricRow, RunId, RunSummary, Split};
 
-/// The columns that say what a run is, before its configuration.
-pub const IDENTITY_COLUMNS: [&str; 5] = ["run_id", "experiment", "status", "attempt", "seed"];
-
 /// Held-out cross-entropy on the labels, nats a token: what the pages rank by.
 pub const HARD_LOSS: &str = "validation/hard_loss";
 /// Held-out divergence from the teacher, nats a token, temperature² included.
@@ -24,7 +21,7 @@ pub const ACCURACY: &str = "validation/accuracy";
 
 /// One row a run, in the plan's order:
 ///
-/// * [`IDENTITY_COLUMNS`],
+/// * `run_id`, `experiment`, `status`, `attempt`, `seed`,
 /// * each configuration key under its dotted name (`loss.temperature`), lists as JSON,
 /// * what the run came to: `validation/hard_loss`, `validation/soft_loss`, `validation/agreement`,
 ///   `validation/perplexity`, `parameters`, `tokens`, `tokens_per_second`, `wall_seconds`,
@@ -121,7 +118,11 @@ where
 {
     // What a diverged student measures is no result.
     let finished = |run: &CollectedRun| {
-        run.is_finished().then_some(run.summary.as_ref()).flatten().and_then(|s| s.validation.as_ref()).and_then(&value)
+        run.is_finished()
+            .then_some(run.summary.as_ref())
+            .flatten()
+            .and_then(|s| s.validation.as_ref())
+            .and_then(&value)
     };
     of(name, runs, finished)
 }

@@ -2,15 +2,15 @@
 
 use plotters::prelude::*;
 
-use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, mark};
+use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, level_room, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, SEQUENCE_LENGTH, px, series_color};
 use super::{Data, DrawError, Figure};
 use crate::report::ReportError;
-use crate::report::aggregate::{Dot, Marginal, dots, marginals};
+use crate::report::aggregate::{self, Dot, Marginal, dots};
 use crate::report::cell::Cell;
 use crate::report::format;
-use crate::report::grid::{Axis, LABELS_ALONE, Spacing};
+use crate::report::grid::{Axis, BASELINE, KIND, LABELS_ALONE, Spacing};
 
 /// Held-out hard loss along one axis.
 pub struct AxisPlot {
@@ -30,8 +30,8 @@ impl AxisPlot {
     /// None if there are not two values with finished runs.
     pub fn of(data: &Data, axis: &Axis) -> Result<Option<Self>, ReportError> {
         let grid = data.evidence.grid;
-        let series = series_axis(grid.varied().collect(), axis);
-        let marginals = marginals(data.runs, axis, series)?;
+        let (series, marginals) = with_series(data, axis)?;
+        let series = series.as_ref();
         let mut values: Vec<&Cell> = Vec::new();
         for marginal in &marginals {
             if !values.contains(&&marginal.x) {
@@ -42,7 +42,8 @@ impl AxisPlot {
             return Ok(None);
         }
         let mut dots = dots(data.runs, axis, series)?;
-        if dots.len() > MOST_DOTS {
+        // Where every mark is a run, dots would say the same again.
+        if dots.len() > MOST_DOTS || dots.len() == marginals.len() {
             dots.clear();
         }
         let baselines: Vec<f64> = data
@@ -54,8 +55,13 @@ impl AxisPlot {
             .collect();
         let baseline =
             (!baselines.is_empty()).then(|| baselines.iter().sum::<f64>() / baselines.len() as f64);
-        let is_other = |a: &&Axis| a.key != axis.key && Some(&a.key) != series.map(|s| &s.key);
-        let others = grid.varied().filter(is_other).map(|a| a.name.clone()).collect();
+        let mut others = Vec::new();
+        for other in grid.varied().filter(|a| a.key != axis.key && Some(&a.key) != series.map(|s| &s.key)) {
+            // What moves with this axis is not averaged over.
+            if along(data, axis, Some(other))?.len() > values.len() {
+                others.push(other.name.clone());
+            }
+        }
         Ok(Some(Self { axis: axis.clone(), series: series.cloned(), marginals, dots, baseline, others }))
     }
 
@@ -66,6 +72,7 @@ impl AxisPlot {
     fn style(&self, index: usize) -> (RGBColor, Mark) {
         match &self.series {
             None => (ACCENT, Mark::Circle),
+            Some(axis) if axis.key == BASELINE && index == 1 => (NEUTRAL, Mark::Square),
             Some(axis) => {
                 let ordered = axis.spacing != Spacing::Category;
                 (series_color(index, axis.cells.len(), ordered), Mark::of_series(index))
@@ -101,14 +108,38 @@ impl AxisPlot {
     }
 }
 
-/// The axis whose values become series: the loss kind, else the first with few enough values.
-fn series_axis<'a>(varied: Vec<&'a Axis>, axis: &Axis) -> Option<&'a Axis> {
-    let fits = |a: &&&Axis| {
+/// The axis whose values become series, with the means along both: distilled or not, where the axis
+/// holds both; else the loss kind, else the first with few enough values. Axes that move together
+/// with this one would give series of single points, and are passed over.
+fn with_series(data: &Data, axis: &Axis) -> Result<(Option<Axis>, Vec<Marginal>), ReportError> {
+    let evidence = data.evidence;
+    let mut candidates: Vec<Axis> = Vec::new();
+    let is_measured = |baseline: bool| {
+        evidence.configurations.iter().any(|c| c.is_baseline == baseline && c.hard_loss.is_some())
+    };
+    if !axis.is_of_loss() && is_measured(true) && is_measured(false) {
+        candidates.push(Axis::of_training());
+    }
+    let fits = |a: &&Axis| {
         let most = if a.spacing == Spacing::Category { 7 } else { SEQUENCE_LENGTH };
         a.key != axis.key && a.cells.len() <= most
     };
-    let kind = varied.iter().find(|a| a.key == "loss.kind" && fits(a));
-    kind.or_else(|| varied.iter().find(fits)).copied()
+    let mut others: Vec<&Axis> = evidence.grid.varied().filter(fits).collect();
+    others.sort_by_key(|a| a.key != KIND);
+    candidates.extend(others.into_iter().cloned());
+    for series in candidates {
+        let found = along(data, axis, Some(&series))?;
+        let (full, longest) =
+            (axis.cells.len() * series.cells.len(), axis.cells.len().max(series.cells.len()));
+        if found.len() > longest && found.len() * 2 >= full {
+            return Ok((Some(series), found));
+        }
+    }
+    Ok((None, along(data, axis, None)?))
+}
+
+fn along(data: &Data, axis: &Axis, series: Option<&Axis>) -> Result<Vec<Marginal>, ReportError> {
+    Ok(aggregate::marginals(data.runs, axis, series)?)
 }
 
 impl Figure for AxisPlot {
@@ -127,11 +158,14 @@ impl Figure for AxisPlot {
     }
 
     fn caption(&self) -> String {
-        let mut text = "Marks: mean over seeds".to_owned();
-        if !self.others.is_empty() {
-            text += &format!(" (and over {})", format::list(&self.others));
-        }
-        if self.marginals.iter().any(|m| m.sample.std.is_some()) {
+        let has_spread = self.marginals.iter().any(|m| m.sample.std.is_some());
+        let mut text = match (has_spread, self.others.is_empty()) {
+            (true, true) => "Marks: mean over seeds".to_owned(),
+            (true, false) => format!("Marks: mean over seeds (and over {})", format::list(&self.others)),
+            (false, true) => "One run each; one seed shows no spread".to_owned(),
+            (false, false) => format!("Marks: mean over {}", format::list(&self.others)),
+        };
+        if has_spread {
             text += "; bars: ± one standard deviation over seeds";
         }
         if !self.dots.is_empty() {
@@ -164,8 +198,9 @@ impl Figure for AxisPlot {
             let values: Vec<f64> = shown.iter().filter_map(Cell::number).collect();
             let is_log = self.axis.spacing == Spacing::Log;
             let x = Scale::at(&values, is_log, &labels).unwrap_or_else(|| Scale::categories(&labels));
-            let title = self.axis.title() + if is_log { ", log scale" } else { "" };
-            Panel::new(&rest, x, loss, &Titles { x: &title, y: loss_title, ..Titles::default() })?
+            let title = format!("{}{}", self.axis.title, if is_log { ", log scale" } else { "" });
+            let right = if self.baseline.is_some() { level_room(&rest, LABELS_ALONE)? } else { 0 };
+            Panel::new(&rest, x, loss, &Titles { x: &title, y: loss_title, right, ..Titles::default() })?
         };
         if let Some(level) = self.baseline {
             self.draw_baseline(&panel, level)?;
@@ -219,7 +254,7 @@ impl AxisPlot {
         means.sort_by(|a, b| a.x.order(&b.x));
         if !self.is_horizontal() {
             let line: Vec<_> = means.iter().filter_map(|m| place(&m.x, m.sample.mean)).collect();
-            panel.area.draw(&PathElement::new(line, color.mix(0.55).stroke_width(px(3) as u32 / 2)))?;
+            panel.area.draw(&PathElement::new(line, color.mix(0.55).stroke_width(px(2) as u32)))?;
         }
         for marginal in means {
             let Some(at) = place(&marginal.x, marginal.sample.mean) else { continue };

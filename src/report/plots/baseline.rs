@@ -111,16 +111,15 @@ impl Figure for Baseline {
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), DrawError> {
         let rest = header(area, &self.title(), &self.caption())?;
         let entry = |label: &str, color, mark| Entry { label: label.to_owned(), color, mark };
-        let entries =
-            [entry("distilled", ACCENT, Mark::Circle), entry(LABELS_ALONE, NEUTRAL, Mark::Square)];
+        let entries = [entry("distilled", ACCENT, Mark::Circle), entry(LABELS_ALONE, NEUTRAL, Mark::Square)];
         let rest = legend(&rest, "", &entries)?;
         let width = rest.dim_in_pixel().0 as i32;
-        let (left, right) = rest.split_horizontally(width * 60 / 100);
+        let (left, right) = rest.split_horizontally(width * 62 / 100);
 
         let labels: Vec<String> = self.rows.iter().map(|row| row.label.clone()).collect();
         let rows = || Scale::categories(&labels).reversed();
         let losses = self.rows.iter().flat_map(|row| row.seeds.iter().copied());
-        let losses = Scale::linear(losses, 4).unwrap_or_else(|| Scale::categories(&[]));
+        let losses = Scale::linear(losses, 3).unwrap_or_else(|| Scale::categories(&[]));
         let titles = Titles { x: "held-out hard loss (nats a token)", is_rows: true, ..Titles::default() };
         let panel = Panel::new(&left, losses, rows(), &titles)?;
         for (index, row) in self.rows.iter().enumerate() {
@@ -139,7 +138,7 @@ impl Figure for Baseline {
 impl Baseline {
     fn draw_differences<DB: DrawingBackend>(&self, area: &Area<DB>, rows: Scale) -> Result<(), DrawError> {
         let (low, high) = self.difference_range();
-        let x = Scale::linear([low, high], 4).unwrap_or_else(|| Scale::categories(&[]));
+        let x = Scale::linear([low, high], 3).unwrap_or_else(|| Scale::categories(&[]));
         let numbers = px(118);
         let titles =
             Titles { x: "difference (nats a token)", is_rows: true, right: numbers, ..Titles::default() };
@@ -151,6 +150,8 @@ impl Baseline {
         let (top, bottom) = panel.y_pixels;
         dashed(&panel.area, &[(zero, top), (zero, bottom)], NEUTRAL.stroke_width(px(3) as u32 / 2))?;
         let style = text(Type::Small, MUTED, HPos::Left, VPos::Center);
+        let margins = self.rows.iter().filter_map(|row| Some(row.difference?.tested?.margin));
+        let digits = format::common_precision(margins);
         for (index, row) in self.rows.iter().enumerate() {
             let Some(difference) = row.difference else { continue };
             let y = panel.y_at(index as f64);
@@ -161,7 +162,6 @@ impl Baseline {
                 panel.error_bar(y, ends, Direction::Across, ACCENT.stroke_width(px(3) as u32 / 2))?;
             }
             mark(&panel.area, Mark::Circle, at, px(9) / 2, ACCENT.filled())?;
-            let digits = format::precision(margin).min(4);
             let mut label = format::signed(difference.mean, digits);
             if let Some(margin) = margin {
                 label += &format!(" ± {}", format::decimals(margin, digits));

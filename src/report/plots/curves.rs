@@ -5,12 +5,12 @@ use polars::prelude::*;
 
 use super::panel::{Area, Entry, Mark, Panel, Titles, header, legend, mark};
 use super::scale::Scale;
-use super::style::{ACCENT, NEUTRAL, SEQUENCE_LENGTH, TEACHER, px, series_color};
+use super::style::{ACCENT, NEUTRAL, PAPER, SEQUENCE_LENGTH, TEACHER, px, series_color};
 use super::{Data, DrawError, Figure};
 use crate::report::ReportError;
 use crate::report::cell::{Cell, numbers, texts};
 use crate::report::format;
-use crate::report::grid::{Axis, LABELS_ALONE, Spacing, has_soft_loss};
+use crate::report::grid::{Axis, KIND, LABELS_ALONE, Spacing, has_soft_loss};
 use crate::report::tables::{TRAIN, VALIDATION};
 
 /// Hard loss over the steps, a panel for each loss kind, a colour for each value of another axis.
@@ -35,6 +35,12 @@ struct PanelData {
     ends: Vec<(f64, f64)>,
 }
 
+impl PanelData {
+    fn shows(&self, color: RGBColor) -> bool {
+        self.thin.iter().chain(&self.bold).chain(&self.dots).any(|line| line.color == color)
+    }
+}
+
 struct Line {
     color: RGBColor,
     points: Vec<(f64, f64)>,
@@ -53,7 +59,7 @@ impl Curves {
         let steps = numbers(data.metrics, "step")?;
         let Some(last) = steps.into_iter().flatten().max_by(f64::total_cmp) else { return Ok(None) };
         let varied: Vec<&Axis> = data.evidence.grid.varied().collect();
-        let of_kind = |a: &&&Axis| a.key == "loss.kind" && a.cells.len() < MOST_PANELS && varied.len() > 1;
+        let of_kind = |a: &&&Axis| a.key == KIND && a.cells.len() < MOST_PANELS && varied.len() > 1;
         let facet = varied.iter().find(of_kind).copied();
         let color = varied.iter().find(|a| facet.is_none_or(|f| f.key != a.key)).copied();
         let window = (last as u64).div_ceil(POINTS).max(1);
@@ -131,8 +137,18 @@ impl Curves {
                 }
             }
             let key = |row: &Row| Some(format!("{:?} {}", row.color, row.has_soft_loss));
-            panel.bold = lines(&read(&tables.mean)?, &here, &color, key);
-            panel.dots = lines(&read(&tables.validation)?, &here, &color, key);
+            let mut means = read(&tables.mean)?;
+            let mut held_out = read(&tables.validation)?;
+            // In the order of the legend, so that the same colour lies on top in every panel.
+            for rows in [&mut means, &mut held_out] {
+                rows.sort_by(|a, b| a.color.order(&b.color));
+            }
+            panel.bold = lines(&means, &here, &color, key);
+            panel.dots = lines(&held_out, &here, &color, key);
+            // Where every mean is of one run, thin lines would say the same again.
+            if panel.thin.len() == panel.bold.len() {
+                panel.thin.clear();
+            }
             self.panels.push(panel);
         }
         Ok(())
@@ -143,9 +159,13 @@ impl Curves {
             let ordered = axis.spacing != Spacing::Category;
             let count = axis.cells.len();
             let step = count.div_ceil(SEQUENCE_LENGTH);
-            for (index, label) in axis.labels.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == count)
+            for (index, label) in
+                axis.labels.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == count)
             {
                 let color = series_color(index, count, ordered);
+                if !self.panels.iter().any(|panel| panel.shows(color)) {
+                    continue;
+                }
                 self.entries.push(Entry { label: label.clone(), color, mark: Mark::Line });
             }
         }
@@ -187,12 +207,14 @@ impl Tables {
             data.metrics.clone().lazy().filter(measured)
         };
         // Casting cuts the fraction off.
-        let bucket = ((col("step").cast(DataType::Float64) - lit(1.0)) / lit(window as f64)).cast(DataType::Int64);
+        let bucket =
+            ((col("step").cast(DataType::Float64) - lit(1.0)) / lit(window as f64)).cast(DataType::Int64);
         let single = rows(TRAIN)
             .with_column(bucket.alias("bucket"))
             .group_by_stable([col("run_id"), col("bucket")])
             .agg([col("step").mean().alias("x"), col("hard_loss").mean().alias("y")])
-            .left_join(info.clone(), col("run_id"), col("run_id"));
+            .left_join(info.clone(), col("run_id"), col("run_id"))
+            .sort(["run_id", "bucket"], order());
 
         // Means speak of finished runs; while there is none, of all that have begun.
         let any_finished = texts(data.runs, "status")?.iter().flatten().any(|s| s == "finished");
@@ -201,19 +223,22 @@ impl Tables {
         let mean = single
             .clone()
             .filter(counted.clone())
-            .group_by_stable([&series[..], &[col("bucket")]].concat())
+            // The sums of a group run in one order on every machine only if the rows are sorted.
+            .sort(["bucket"], order())
+            .group_by_stable([&[col("bucket")], &series[..]].concat())
             .agg([col("x").mean(), col("y").mean(), len().alias("n")])
             // Where a run has ended before the others, the mean would jump.
             .with_column(col("n").max().over(series.clone())?.alias("most"))
             .filter(col("n").eq(col("most")))
-            .sort(["bucket"], SortMultipleOptions::default().with_maintain_order(true));
+            .sort(["bucket"], order());
         let validation = rows(VALIDATION)
             .left_join(info, col("run_id"), col("run_id"))
             .filter(counted)
-            .group_by_stable([&series[..], &[col("step")]].concat())
+            .sort(["step", "run_id"], order())
+            .group_by_stable([&[col("step")], &series[..]].concat())
             .agg([col("hard_loss").mean().alias("y")])
             .with_column(col("step").alias("x"))
-            .sort(["step"], SortMultipleOptions::default().with_maintain_order(true));
+            .sort(["step"], order());
         let single = single.collect()?;
         let runs = single.column("run_id")?.n_unique()?;
         Ok(Self { single, mean: mean.collect()?, validation: validation.collect()?, runs })
@@ -222,6 +247,10 @@ impl Tables {
     fn has_baseline(&self) -> PolarsResult<bool> {
         Ok(read(&self.single)?.iter().any(|row| !row.has_soft_loss))
     }
+}
+
+fn order() -> SortMultipleOptions {
+    SortMultipleOptions::default().with_maintain_order(true)
 }
 
 struct Row {
@@ -288,6 +317,17 @@ impl Curves {
         }
     }
 
+    /// The top of the panels. Training begins far above where it ends, and on a scale that shows
+    /// its beginning all ends look the same: the first fifth may leave the panels.
+    fn highest(&self) -> f64 {
+        let mut losses: Vec<f64> = self.values().map(|(_, y)| y).collect();
+        losses.sort_by(f64::total_cmp);
+        let (Some(low), Some(high)) = (losses.first(), losses.last()) else { return f64::INFINITY };
+        let fifth = losses[(losses.len() - 1) * 4 / 5];
+        let top = fifth + 0.35 * (fifth - low);
+        if *high > low + 1.5 * (top - low) { top } else { *high }
+    }
+
     fn values(&self) -> impl Iterator<Item = (f64, f64)> {
         let lines = self.panels.iter().flat_map(|p| p.thin.iter().chain(&p.bold).chain(&p.dots));
         lines.flat_map(|line| line.points.iter().copied())
@@ -316,7 +356,10 @@ impl Figure for Curves {
             text += ", thin for single runs and bold for means over finished ones";
         }
         if self.has_validation {
-            text += "; dots: held out, mean over runs";
+            text += "; dots: held out";
+        }
+        if self.highest() < self.values().map(|(_, y)| y).fold(f64::NEG_INFINITY, f64::max) {
+            text += ". The first steps lie above the panel";
         }
         text + "."
     }
@@ -327,14 +370,10 @@ impl Figure for Curves {
         let rest = legend(&rest, name, &self.entries)?;
 
         let x = Scale::linear(self.values().map(|(x, _)| x), 5).unwrap_or_else(|| Scale::categories(&[]));
-        let losses: Vec<f64> = self.values().map(|(_, y)| y).collect();
-        let low = losses.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // The first steps are far above the rest.
-        let is_log = low > 0.0 && high > 3.0 * low;
-        let y = if is_log { Scale::log(losses, format::value) } else { Scale::linear(losses, 5) };
-        let y = y.unwrap_or_else(|| Scale::categories(&[]));
-        let y_title = if is_log { "hard loss (nats a token, log)" } else { "hard loss (nats a token)" };
+        let highest = self.highest();
+        let losses = self.values().map(|(_, y)| y.min(highest));
+        let y = Scale::linear(losses, 5).unwrap_or_else(|| Scale::categories(&[]));
+        let y_title = "hard loss (nats a token)";
 
         let columns = self.columns();
         let rows = self.panels.len().div_ceil(columns);
@@ -353,12 +392,14 @@ impl Figure for Curves {
                 panel.line(&line.points, line.color.stroke_width(px(2) as u32))?;
             }
             for line in &data.dots {
-                for (x, y) in &line.points {
-                    mark(&panel.area, Mark::Circle, panel.at(*x, *y), px(4), line.color.filled())?;
+                // A ring of background keeps dots apart that lie on lines and on each other.
+                for (x, y) in line.points.iter().filter(|(_, y)| panel.holds(*y)) {
+                    mark(&panel.area, Mark::Circle, panel.at(*x, *y), px(9) / 2, PAPER.filled())?;
+                    mark(&panel.area, Mark::Circle, panel.at(*x, *y), px(7) / 2, line.color.filled())?;
                 }
             }
-            for (x, y) in &data.ends {
-                mark(&panel.area, Mark::Cross, panel.at(*x, *y), px(4), TEACHER.stroke_width(px(2) as u32))?;
+            for (x, y) in data.ends.iter().map(|(x, y)| (x, y.min(highest))) {
+                mark(&panel.area, Mark::Cross, panel.at(*x, y), px(4), TEACHER.stroke_width(px(2) as u32))?;
             }
         }
         Ok(())

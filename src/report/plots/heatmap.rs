@@ -19,6 +19,8 @@ pub struct HeatMap {
     /// Column, row, mean.
     cells: Vec<(usize, usize, f64)>,
     others: Vec<String>,
+    /// Whether the experiment has students that are not distilled, which the map leaves out.
+    is_mixed: bool,
 }
 
 /// Values of an axis beyond which a heat map is too fine to read.
@@ -40,9 +42,10 @@ impl HeatMap {
         if cells.len() <= columns.cells.len().max(rows.cells.len()) || cells.len() * 2 < full {
             return Ok(None);
         }
+        let is_mixed = data.evidence.configurations.iter().any(|c| c.is_baseline);
         let others = data.evidence.grid.varied().filter(|x| x.key != a.key && x.key != b.key);
         let others = others.map(|x| x.name.clone()).collect();
-        Ok(Some(Self { columns: columns.clone(), rows: rows.clone(), cells, others }))
+        Ok(Some(Self { columns: columns.clone(), rows: rows.clone(), cells, others, is_mixed }))
     }
 
     fn range(&self) -> (f64, f64) {
@@ -69,7 +72,9 @@ impl Figure for HeatMap {
     fn caption(&self) -> String {
         let mut over = vec!["seeds".to_owned()];
         over.extend(self.others.iter().cloned());
-        format!("Mean over {}, nats a token; lower is better, the best cell is framed.", format::list(&over))
+        let of = if self.is_mixed { " of distilled students" } else { "" };
+        let over = format::list(&over);
+        format!("Mean{of} over {over}, nats a token; lower is better, the best cell is framed.")
     }
 
     fn has_series(&self) -> bool {
@@ -81,14 +86,12 @@ impl Figure for HeatMap {
         let columns = Scale::categories(&self.columns.labels);
         let rows = Scale::categories(&self.rows.labels).reversed();
         let bar = px(86);
-        let (x_title, y_title) = (self.columns.title(), self.rows.title());
-        let titles = Titles { x: &x_title, y: &y_title, is_rows: true, right: bar, ..Titles::default() };
+        let (x, y) = (&self.columns.name, &self.rows.name);
+        let titles = Titles { x, y, is_rows: true, is_bare: true, right: bar, ..Titles::default() };
         let panel = Panel::new(&rest, columns, rows, &titles)?;
         let (low, high) = self.range();
         let position = |v: f64| if high > low { (v - low) / (high - low) } else { 0.5 };
-        let corner = |column: usize, row: usize, side: f64| {
-            panel.at(column as f64 + side, row as f64 + side)
-        };
+        let corner = |column: usize, row: usize, side: f64| panel.at(column as f64 + side, row as f64 + side);
         let digits = format::precision((high > low).then_some((high - low) / 4.0)).clamp(2, 4);
         for &(column, row, value) in &self.cells {
             let color = heat_color(position(value));
@@ -123,7 +126,7 @@ fn color_bar<DB: DrawingBackend>(
     (low, high): (f64, f64),
     digits: usize,
 ) -> Result<(), DrawError> {
-    const STEPS: i32 = 48;
+    const STEPS: i32 = 128;
     let (top, bottom) = panel.y_pixels;
     let (left, right) = (panel.x_pixels.1 + px(18), panel.x_pixels.1 + px(32));
     let y = |step: i32| bottom - (bottom - top) * step / STEPS;

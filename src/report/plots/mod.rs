@@ -2,6 +2,7 @@
 
 mod axis;
 mod baseline;
+mod bitmap;
 mod curves;
 mod heatmap;
 mod panel;
@@ -143,7 +144,9 @@ fn png(figure: &impl Figure, units: (u32, u32), name: &str) -> Result<Vec<u8>, R
     let file = tempfile::Builder::new().prefix("kdx-").suffix(".png").tempfile();
     let file = file.map_err(StoreError::io("write", Path::new("a temporary image")))?;
     {
-        let root = BitMapBackend::new(file.path(), units).into_drawing_area();
+        let bitmap = bitmap::Bitmap::new(BitMapBackend::new(file.path(), units));
+        let root =
+            bitmap.ok_or_else(|| fail("the built-in font cannot be read".to_owned()))?.into_drawing_area();
         figure.draw(&root).map_err(|e| fail(e.to_string()))?;
         root.present().map_err(|e| fail(e.to_string()))?;
     }

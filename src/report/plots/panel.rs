@@ -99,8 +99,6 @@ pub enum Mark {
     Cross,
     /// No mark: a line.
     Line,
-    /// No mark: a dashed line.
-    Dashes,
 }
 
 impl Mark {
@@ -140,7 +138,6 @@ pub fn mark<DB: DrawingBackend>(
             }
         }
         Mark::Line => area.draw(&PathElement::new(vec![(x - px(9), y), (x + px(9), y)], style))?,
-        Mark::Dashes => dashed(area, &[(x - px(9), y), (x + px(9), y)], style)?,
     }
     Ok(())
 }
@@ -158,7 +155,8 @@ pub fn dashed<DB: DrawingBackend>(
         let (a, b) = (pair[0], pair[1]);
         let (dx, dy) = (f64::from(b.0 - a.0), f64::from(b.1 - a.1));
         let length = dx.hypot(dy);
-        let at = |t: f64| ((f64::from(a.0) + dx * t / length) as i32, (f64::from(a.1) + dy * t / length) as i32);
+        let at =
+            |t: f64| ((f64::from(a.0) + dx * t / length) as i32, (f64::from(a.1) + dy * t / length) as i32);
         let mut done = 0.0;
         while done < length {
             let step = left.min(length - done);
@@ -206,7 +204,7 @@ pub fn legend<DB: DrawingBackend>(
         x = measure(area, title, &muted)? + px(12);
     }
     for entry in entries {
-        let is_line = matches!(entry.mark, Mark::Line | Mark::Dashes);
+        let is_line = entry.mark == Mark::Line;
         let swatch = if is_line { px(20) } else { px(11) };
         let label = fit(area, &entry.label, &style, width - swatch - px(10))?;
         let needed = swatch + px(5) + measure(area, &label, &style)?;
@@ -248,6 +246,8 @@ pub struct Titles<'a> {
     pub y: &'a str,
     /// Whether the vertical axis has names: no grid lines, darker text.
     pub is_rows: bool,
+    /// Whether there are no grid lines at all.
+    pub is_bare: bool,
     /// Room on the right that is left free.
     pub right: i32,
 }
@@ -262,7 +262,7 @@ impl<DB: DrawingBackend> Panel<DB> {
         let y_style =
             if titles.is_rows { row_label } else { text(Type::Small, MUTED, HPos::Right, VPos::Center) };
 
-        let widest = if titles.is_rows { width * 2 / 5 } else { width / 3 };
+        let widest = if titles.is_rows { width * 11 / 20 } else { width / 3 };
         let mut y_labels = Vec::new();
         let mut y_width = 0;
         for (value, label) in &y.ticks {
@@ -282,7 +282,7 @@ impl<DB: DrawingBackend> Panel<DB> {
             let shown = fit(area, titles.panel, &style, right - left)?;
             area.draw_text(&shown, &style, (left, px(2)))?;
         }
-        panel.horizontal_axis(&small)?;
+        panel.horizontal_axis(&small, !titles.is_bare)?;
         for (value, label) in &y_labels {
             let y = panel.y_at(*value);
             if !titles.is_rows {
@@ -308,13 +308,15 @@ impl<DB: DrawingBackend> Panel<DB> {
     }
 
     /// Grid lines and labels; a label that would touch its neighbour is left out.
-    fn horizontal_axis(&self, style: &TextStyle) -> Result<(), DrawError> {
+    fn horizontal_axis(&self, style: &TextStyle, has_grid: bool) -> Result<(), DrawError> {
         let (top, bottom) = self.y_pixels;
         let mut free = i32::MIN;
         for (value, label) in &self.x.ticks {
             let x = self.x_at(*value);
-            self.area
-                .draw(&PathElement::new(vec![(x, top), (x, bottom)], GRID.stroke_width(px(1) as u32)))?;
+            if has_grid {
+                let line = vec![(x, top), (x, bottom)];
+                self.area.draw(&PathElement::new(line, GRID.stroke_width(px(1) as u32)))?;
+            }
             let half = measure(&self.area, label, style)? / 2;
             if x - half > free {
                 self.area.draw_text(label, style, (x, bottom + px(6)))?;
@@ -341,19 +343,28 @@ impl<DB: DrawingBackend> Panel<DB> {
         (self.x_at(x), self.y_at(y))
     }
 
-    /// Draws a line through values.
+    /// Draws a line through values; what lies above or below the panel is cut off.
     pub fn line(&self, points: &[(f64, f64)], style: ShapeStyle) -> Result<(), DrawError> {
         let pixels: Vec<_> = points.iter().map(|(x, y)| self.at(*x, *y)).collect();
-        Ok(self.area.draw(&PathElement::new(pixels, style))?)
+        for part in clipped(&pixels, self.y_pixels) {
+            self.area.draw(&PathElement::new(part, style))?;
+        }
+        Ok(())
     }
 
-    /// Draws a dashed line across the panel with a label above its right end.
+    /// Whether a value down lies in the panel.
+    pub fn holds(&self, y: f64) -> bool {
+        (self.y_pixels.0..=self.y_pixels.1).contains(&self.y_at(y))
+    }
+
+    /// Draws a dashed line across the panel with a label beside its right end, in the room that
+    /// [`level_room`] has left there.
     pub fn level(&self, y: f64, color: RGBColor, label: &str) -> Result<(), DrawError> {
         let (left, right) = self.x_pixels;
         let y = self.y_at(y);
         dashed(&self.area, &[(left, y), (right, y)], color.stroke_width(px(3) as u32 / 2))?;
-        let style = text(Type::Small, color, HPos::Right, VPos::Bottom);
-        self.area.draw_text(label, &style, (right - px(2), y - px(3)))?;
+        let style = text(Type::Small, color, HPos::Left, VPos::Center);
+        self.area.draw_text(label, &style, (right + px(5), y))?;
         Ok(())
     }
 
@@ -389,6 +400,38 @@ impl<DB: DrawingBackend> Panel<DB> {
     }
 }
 
+/// The room that the label of a level needs on the right of a panel.
+pub fn level_room<DB: DrawingBackend>(area: &Area<DB>, label: &str) -> Result<i32, DrawError> {
+    measure(area, label, &text(Type::Small, MUTED, HPos::Left, VPos::Center))
+}
+
+/// The parts of a line that lie between two heights.
+fn clipped(points: &[(i32, i32)], (top, bottom): (i32, i32)) -> Vec<Vec<(i32, i32)>> {
+    let inside = |y: i32| (top..=bottom).contains(&y);
+    // Where the line from an inner to an outer point leaves.
+    let crossing = |a: (i32, i32), b: (i32, i32)| {
+        let edge = if b.1 < top { top } else { bottom };
+        let share = f64::from(edge - a.1) / f64::from(b.1 - a.1);
+        (a.0 + (f64::from(b.0 - a.0) * share).round() as i32, edge)
+    };
+    let mut parts: Vec<Vec<(i32, i32)>> = vec![Vec::new()];
+    for (index, &point) in points.iter().enumerate() {
+        let last = index.checked_sub(1).map(|i| points[i]);
+        let current = parts.len() - 1;
+        match (last.map(|p| (p, inside(p.1))), inside(point.1)) {
+            (Some((last, false)), true) => parts[current].extend([crossing(point, last), point]),
+            (_, true) => parts[current].push(point),
+            (Some((last, true)), false) => {
+                parts[current].push(crossing(last, point));
+                parts.push(Vec::new());
+            }
+            (_, false) => {}
+        }
+    }
+    parts.retain(|part| part.len() > 1);
+    parts
+}
+
 /// Which way an error bar runs.
 #[derive(Debug, Clone, Copy)]
 pub enum Direction {
@@ -411,4 +454,17 @@ pub fn beside<DB: DrawingBackend>(
     let at = if x + px(4) + width <= panel.x_pixels.1 { x + px(4) } else { x - px(4) - width };
     panel.area.draw_text(label, &style, (at, top))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_it_leaves_the_panel() {
+        let line = [(0, -100), (10, 0), (20, 50), (30, 150), (40, 50), (50, 60)];
+        let parts = clipped(&line, (0, 100));
+        assert_eq!(parts, [vec![(10, 0), (10, 0), (20, 50), (25, 100)], vec![(35, 100), (40, 50), (50, 60)]]);
+        assert_eq!(clipped(&[(0, -5), (1, -7)], (0, 100)), Vec::<Vec<_>>::new());
+    }
 }

@@ -45,7 +45,9 @@ impl Scale {
             // Less than a decade: steps as on a linear scale.
             let linear = Self::linear([10f64.powf(low), 10f64.powf(high)], 5);
             let inside = |v: &f64| *v > 0.0 && (low..=high).contains(&v.log10());
-            ticks = linear.map(|s| s.ticks.into_iter().map(|(v, _)| v).filter(inside).collect()).unwrap_or_default();
+            ticks = linear
+                .map(|s| s.ticks.into_iter().map(|(v, _)| v).filter(inside).collect())
+                .unwrap_or_default();
         }
         let ticks = ticks.into_iter().map(|v| (v, label(v))).collect();
         Some(Self { low, high, is_log: true, ticks })
@@ -71,13 +73,6 @@ impl Scale {
         Self { low: self.high, high: self.low, ..self }
     }
 
-    /// Between `low` and `high` exactly.
-    pub fn limited(mut self, low: f64, high: f64) -> Self {
-        (self.low, self.high) = (low, high);
-        self.ticks.retain(|(v, _)| (low..=high).contains(v));
-        self
-    }
-
     /// Where `value` is: 0 at the start, 1 at the end.
     pub fn fraction(&self, value: f64) -> f64 {
         let shown = if self.is_log { value.log10() } else { value };
@@ -98,11 +93,17 @@ fn padded(low: f64, high: f64, alone: f64) -> (f64, f64) {
     (low - room, high + room)
 }
 
-/// 1, 2 or 5 times a power of ten, at least `step`.
+/// 1, 2 or 5 times a power of ten, the nearest to `step` by ratio.
 fn nice_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let factor = step / power;
-    let nice = [1.0, 2.0, 5.0].into_iter().find(|n| *n >= factor * (1.0 - 1e-9)).unwrap_or(10.0);
+    // The limits are the geometric means of neighbours.
+    let nice = match factor {
+        f if f < 2f64.sqrt() => 1.0,
+        f if f < 10f64.sqrt() => 2.0,
+        f if f < 50f64.sqrt() => 5.0,
+        _ => 10.0,
+    };
     nice * power
 }
 
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn linear_ticks_are_round() {
         assert_eq!(labels(&Scale::linear([1.21, 1.49], 5).unwrap()), ["1.2", "1.3", "1.4", "1.5"]);
-        assert_eq!(labels(&Scale::linear([0.0, 100.0], 5).unwrap()), ["0", "50", "100"]);
+        assert_eq!(labels(&Scale::linear([0.0, 100.0], 5).unwrap()), ["0", "20", "40", "60", "80", "100"]);
         let one = Scale::linear([1.3], 5).unwrap();
         assert!((one.fraction(1.3) - 0.5).abs() < 1e-9 && one.ticks.len() >= 2);
         assert!(Scale::linear([], 5).is_none());
@@ -126,8 +127,14 @@ mod tests {
 
     #[test]
     fn log_ticks_fit_the_range() {
-        assert_eq!(labels(&Scale::log([1e3, 1e6], format::count).unwrap()), ["1.00 k", "10.0 k", "100 k", "1.00 M"]);
-        assert_eq!(labels(&Scale::log([1.0, 9.0], format::value).unwrap()), ["1", "1.5", "2", "3", "4", "6", "8"]);
+        assert_eq!(
+            labels(&Scale::log([1e3, 1e6], format::short_count).unwrap()),
+            ["1 k", "10 k", "100 k", "1 M"]
+        );
+        assert_eq!(
+            labels(&Scale::log([1.0, 9.0], format::value).unwrap()),
+            ["1", "1.5", "2", "3", "4", "6", "8"]
+        );
         assert!(labels(&Scale::log([1.20, 1.25], format::value).unwrap()).len() >= 2);
         assert!(Scale::log([0.0, -1.0], format::value).is_none());
     }

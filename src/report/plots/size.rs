@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, mark};
+use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, level_room, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, TEACHER, Type, px, text};
 use super::{Data, DrawError, Figure};
@@ -25,7 +25,7 @@ pub struct SizePlot {
 }
 
 impl SizePlot {
-    /// None if there are not two sizes to compare.
+    /// None if there are not students of two sizes.
     pub fn of(data: &Data) -> Option<Self> {
         let configurations = data.evidence.configurations;
         let measured = |baseline: bool| {
@@ -34,10 +34,16 @@ impl SizePlot {
         };
         let dots: Vec<_> = measured(false).chain(measured(true)).map(|(size, s)| (size, s.mean)).collect();
         let mut teachers: Vec<(f64, f64)> = Vec::new();
-        let summaries =
-            data.evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
+        let summaries = data
+            .evidence
+            .collected
+            .runs
+            .iter()
+            .filter(|r| r.is_finished())
+            .filter_map(|r| r.summary.as_ref());
         for summary in summaries {
-            let (Some(size), Some(figures)) = (summary.teacher_parameters, &summary.teacher_validation) else {
+            let (Some(size), Some(figures)) = (summary.teacher_parameters, &summary.teacher_validation)
+            else {
                 continue;
             };
             let teacher = (size as f64, figures.hard_loss);
@@ -45,10 +51,10 @@ impl SizePlot {
                 teachers.push(teacher);
             }
         }
-        let mut sizes: Vec<f64> = dots.iter().chain(&teachers).map(|(size, _)| *size).collect();
+        let mut sizes: Vec<f64> = dots.iter().map(|(size, _)| *size).collect();
         sizes.sort_by(f64::total_cmp);
         sizes.dedup();
-        if sizes.len() < 2 || dots.is_empty() {
+        if sizes.len() < 2 {
             return None;
         }
         let (distilled, baseline) = (best_by_size(measured(false)), best_by_size(measured(true)));
@@ -108,9 +114,11 @@ impl Figure for SizePlot {
         let spread = all().flat_map(|(_, s)| [s.mean - s.std.unwrap_or(0.0), s.mean + s.std.unwrap_or(0.0)]);
         let losses = spread.chain(self.dots.iter().chain(&self.teachers).map(|(_, loss)| *loss));
         let empty = || Scale::categories(&[]);
-        let x = Scale::log(sizes, format::count).unwrap_or_else(empty);
+        let x = Scale::log(sizes, format::short_count).unwrap_or_else(empty);
         let y = Scale::linear(losses, 6).unwrap_or_else(empty);
+        let right = if self.teachers.len() == 1 { level_room(&rest, "teacher")? } else { 0 };
         let titles = Titles {
+            right,
             x: "trained parameters, log scale",
             y: "held-out hard loss (nats a token)",
             ..Titles::default()
@@ -140,7 +148,7 @@ impl Figure for SizePlot {
             let at = panel.at(*size, *loss);
             mark(&panel.area, Mark::Diamond, at, px(6), TEACHER.filled())?;
             if self.teachers.len() > 1 {
-                panel.area.draw_text(&format::count(*size), &label, (at.0, at.1 + px(9)))?;
+                panel.area.draw_text(&format::short_count(*size), &label, (at.0, at.1 + px(9)))?;
             }
         }
         Ok(())

@@ -363,8 +363,7 @@ pub fn grid() -> Sweep {
         }
     }
     for seed in 0..3 {
-        let point =
-            [("loss.kind", json!("none")), ("loss.alpha", json!(1.0)), ("train.seed", json!(seed))];
+        let point = [("loss.kind", json!("none")), ("loss.alpha", json!(1.0)), ("train.seed", json!(seed))];
         sweep.run(&point, End::Finished);
     }
     sweep

@@ -1,0 +1,235 @@
+//! What became of a configuration: worse, better, the same, missing or new.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::pairing::{Pair, PairedRun};
+use crate::experiment::config::{Better, Tolerance};
+use crate::report::format;
+use crate::report::statistics::{Difference, Sample, Seeded, by_seed, difference};
+
+/// What became of a configuration, or of one of its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Beyond the tolerance, and significant where a test is possible; or it no longer trains.
+    Worse,
+    /// In base, but not in head, or not finished there.
+    Missing,
+    /// As far in the good direction as `worse` is in the bad one.
+    Better,
+    /// In head, but not in base, or not finished there.
+    New,
+    /// Neither.
+    Same,
+}
+
+impl Verdict {
+    /// All, the most urgent first.
+    pub const ALL: [Self; 5] = [Self::Worse, Self::Missing, Self::Better, Self::New, Self::Same];
+
+    /// The word that tables use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Worse => "worse",
+            Self::Missing => "missing",
+            Self::Better => "better",
+            Self::New => "new",
+            Self::Same => "same",
+        }
+    }
+
+    /// Whether it fails a comparison.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Worse | Self::Missing)
+    }
+}
+
+/// A verdict with what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What people call the configuration.
+    pub label: String,
+    /// The keys in which it differs from others.
+    pub configuration: BTreeMap<String, String>,
+    /// The column of the runs table; none where the verdict is about the runs as a whole.
+    pub metric: Option<String>,
+    /// The values in base, over seeds.
+    pub base: Option<Sample>,
+    /// The values in head, over seeds.
+    pub head: Option<Sample>,
+    /// Head minus base.
+    pub difference: Option<Difference>,
+    /// How much worse it may get, in the metric's unit.
+    pub allowed: Option<f64>,
+    /// How sure the verdict is, or what else is the matter.
+    pub reason: String,
+}
+
+/// A metric with its tolerance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metric {
+    /// The column of the runs table.
+    pub name: String,
+    /// How much worse it may get.
+    #[serde(flatten)]
+    pub tolerance: Tolerance,
+}
+
+/// The verdicts on a configuration. None where neither side has finished runs: nothing was lost.
+pub fn judge(pair: &Pair, metrics: &[Metric], confidence: f64) -> Vec<Row> {
+    let about_runs = |verdict: Verdict, reason: String| Row {
+        verdict,
+        label: pair.label.clone(),
+        configuration: pair.configuration.clone(),
+        metric: None,
+        base: None,
+        head: None,
+        difference: None,
+        allowed: None,
+        reason,
+    };
+    let (base, head) = (Standing::of(&pair.base), Standing::of(&pair.head));
+    if base.finished == 0 {
+        return match (base.diverged > 0, head.finished > 0, head.diverged > 0) {
+            (_, false, false) => Vec::new(),
+            (true, true, _) => {
+                vec![about_runs(Verdict::Better, "diverged in base, finished in head".to_owned())]
+            }
+            (true, false, _) => vec![about_runs(Verdict::Same, "diverged on both sides".to_owned())],
+            (false, true, _) if pair.base.is_empty() => {
+                vec![about_runs(Verdict::New, "not in base".to_owned())]
+            }
+            (false, true, _) => {
+                vec![about_runs(Verdict::New, format!("not finished in base: {}", base.rest))]
+            }
+            (false, false, true) => {
+                vec![about_runs(Verdict::New, "not in base; diverged in head".to_owned())]
+            }
+        };
+    }
+    if pair.head.is_empty() {
+        return vec![about_runs(Verdict::Missing, "not in head".to_owned())];
+    }
+    let mut rows = Vec::new();
+    // More divergence than in base is worse, whatever the other seeds say.
+    if head.diverged > base.diverged {
+        let of = pair.head.len();
+        rows.push(about_runs(Verdict::Worse, format!("{} of {of} runs diverged in head", head.diverged)));
+    }
+    if head.unfinished > 0 {
+        let of = pair.head.len();
+        let reason = format!("{} of {of} runs not finished in head: {}", head.unfinished, head.rest);
+        rows.push(about_runs(Verdict::Missing, reason));
+    }
+    if head.finished > 0 {
+        rows.extend(metrics.iter().enumerate().filter_map(|(index, metric)| {
+            let row = judge_metric(pair, index, metric, confidence)?;
+            Some(Row { label: pair.label.clone(), configuration: pair.configuration.clone(), ..row })
+        }));
+    }
+    rows
+}
+
+/// Where the runs of one side stand.
+struct Standing {
+    finished: usize,
+    diverged: usize,
+    unfinished: usize,
+    /// The states of unfinished runs.
+    rest: String,
+}
+
+impl Standing {
+    fn of(runs: &[PairedRun]) -> Self {
+        let count = |status: &str| runs.iter().filter(|run| run.status == status).count();
+        let mut rest: Vec<String> = runs.iter().map(|run| run.status.clone()).collect();
+        rest.retain(|status| status != "finished" && status != "diverged");
+        let unfinished = rest.len();
+        rest.sort();
+        rest.dedup();
+        Self {
+            finished: count("finished"),
+            diverged: count("diverged"),
+            unfinished,
+            rest: format::list(&rest),
+        }
+    }
+}
+
+/// None where neither side has the figure.
+fn judge_metric(pair: &Pair, index: usize, metric: &Metric, confidence: f64) -> Option<Row> {
+    let (base, base_odd) = figures(&pair.base, index);
+    let (head, head_odd) = figures(&pair.head, index);
+    let sample = |values: &[Seeded]| Sample::of(&by_seed(values).iter().map(|(_, v)| *v).collect::<Vec<_>>());
+    let row = |verdict, reason: String| Row {
+        verdict,
+        label: String::new(),
+        configuration: BTreeMap::new(),
+        metric: Some(metric.name.clone()),
+        base: sample(&base),
+        head: sample(&head),
+        difference: None,
+        allowed: None,
+        reason,
+    };
+    if head_odd > base_odd {
+        return Some(row(
+            Verdict::Worse,
+            format!("{head_odd} of {} values in head are no numbers", pair.head.len()),
+        ));
+    }
+    let Some(difference) = difference(&base, &head, confidence) else {
+        return match (base.is_empty(), head.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(row(Verdict::New, "base has no figure".to_owned())),
+            (false, _) => Some(row(Verdict::Missing, "head has no figure".to_owned())),
+        };
+    };
+    let tolerance = metric.tolerance;
+    let base_mean = sample(&base)?.mean;
+    let allowed = (tolerance.relative * base_mean.abs()).max(tolerance.absolute);
+    let worsening = match tolerance.better {
+        Better::Lower => difference.mean,
+        Better::Higher => -difference.mean,
+    };
+    let is_sure = difference.tested.is_none() || difference.is_significant();
+    let verdict = match worsening {
+        w if w > allowed && is_sure => Verdict::Worse,
+        w if w < -allowed && is_sure => Verdict::Better,
+        _ => Verdict::Same,
+    };
+    let mut reason = surety(&difference, base.len().min(head.len()));
+    if worsening.abs() > allowed && !is_sure {
+        reason += if worsening > 0.0 { "; worse, but may be chance" } else { "; better, but may be chance" };
+    }
+    Some(Row { difference: Some(difference), allowed: Some(allowed), ..row(verdict, reason) })
+}
+
+/// The finite figures of finished runs by seed, and the number of those that are no numbers.
+fn figures(runs: &[PairedRun], index: usize) -> (Vec<Seeded>, usize) {
+    let finished = || runs.iter().filter(|run| run.status == "finished");
+    let value = |run: &PairedRun| run.metrics.get(index).copied().flatten();
+    let odd = finished().filter(|run| value(run).is_some_and(|v| !v.is_finite())).count();
+    let seeded = finished().filter_map(|run| Some((run.seed?, value(run).filter(|v| v.is_finite())?)));
+    (seeded.collect(), odd)
+}
+
+fn surety(difference: &Difference, fewest: usize) -> String {
+    match &difference.tested {
+        None if fewest <= 1 => "1 seed: no test possible".to_owned(),
+        None => "runs of 1 seed: no test possible".to_owned(),
+        Some(tested) if tested.margin == 0.0 && difference.mean == 0.0 => "identical".to_owned(),
+        Some(tested) => {
+            let p = if tested.p_value < 0.001 {
+                "p < 0.001".to_owned()
+            } else {
+                format!("p = {}", format::decimals(tested.p_value, 3))
+            };
+            format!("{p}, {}", tested.test.as_str())
+        }
+    }
+}
