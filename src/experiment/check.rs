@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::document::{Entry, Kind, Node};
-use super::problem::{Draft, Report};
+use super::problem::{Draft, Report, is_within};
 use super::shape::{Bounds, Field, Shape, Shapes};
 use super::suggest;
 
@@ -149,9 +149,9 @@ pub(super) fn unknown_key<'a>(
     let homes = homes_of(name, path);
     if !homes.is_empty() {
         homes.iter().for_each(|home| report.taint(joined(home, name)));
-        let homes = homes.iter().map(|home| place_of(home)).collect::<Vec<_>>().join(" or ");
-        let draft = Draft::new(entry.name_at, format!("{message}: `{name}` belongs {homes}"));
-        return report.push(draft.label(format!("belongs {homes}")));
+        let belongs = belongs(&homes);
+        let draft = Draft::new(entry.name_at, format!("{message}: `{name}` {belongs}"));
+        return report.push(draft.label(belongs));
     }
     if !path.is_empty() {
         report.taint(path);
@@ -161,24 +161,26 @@ pub(super) fn unknown_key<'a>(
     report.push(Draft::new(entry.name_at, message).label("unknown key").help(help));
 }
 
-/// The tables that have a key of this name; those in the table where it stands come first alone.
+/// The tables that have a key of this name: those nearest to where it stands.
 fn homes_of(name: &str, path: &str) -> Vec<String> {
-    let mut homes = Shapes::get().homes_of(name);
     if TOP_KEYS.contains(&name) {
-        homes.push(String::new());
+        return vec![String::new()];
     }
-    let inner: Vec<String> = homes
-        .iter()
-        .filter(|home| !path.is_empty() && home.starts_with(&format!("{path}.")))
-        .cloned()
-        .collect();
-    if inner.is_empty() { homes } else { inner }
+    let homes = Shapes::get().homes_of(name);
+    let section = path.split('.').next().unwrap_or_default();
+    let near = |home: &&String| !section.is_empty() && is_within(home, section);
+    let shallow = |home: &&String| !home.contains('.');
+    let mut chosen: Vec<String> = homes.iter().filter(near).cloned().collect();
+    if chosen.is_empty() {
+        chosen = homes.iter().filter(shallow).cloned().collect();
+    }
+    if chosen.is_empty() { homes } else { chosen }
 }
 
-fn place_of(home: &str) -> String {
-    if home.is_empty() {
-        "at the top of the file, before the first section".to_owned()
-    } else {
-        format!("in [{home}]")
+fn belongs(homes: &[String]) -> String {
+    if homes.iter().any(String::is_empty) {
+        return "belongs at the top of the file, before the first section".to_owned();
     }
+    let homes: Vec<String> = homes.iter().map(|home| format!("[{home}]")).collect();
+    format!("belongs in {}", homes.join(" or "))
 }

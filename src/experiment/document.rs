@@ -93,8 +93,20 @@ pub(super) fn text_node(text: &str, source: usize, offset: usize) -> Node {
 fn syntax_problem(error: &toml::de::Error, text: &str, source: usize) -> Draft {
     let span = error.span().unwrap_or(0..0);
     let end = text.len();
-    let at = At { source, start: span.start.min(end), end: span.end.min(end).max(span.start.min(end)) };
-    Draft::new(at, format!("this is not TOML: {}", error.message())).label(error.message().to_owned())
+    let start = span.start.min(end);
+    let at = At { source, start, end: span.end.clamp(start, end) };
+    let draft = Draft::new(at, format!("this is not TOML: {}", error.message())).label(error.message());
+    // The parser guesses what a bare word was to become, as "invalid boolean" for `forward_kl`.
+    let found = text.get(at.start..at.end).unwrap_or_default();
+    let is_word = found.starts_with(|first: char| first.is_alphabetic()) && !found.contains(['=', '\n']);
+    let before = text[..start].rsplit('\n').next().unwrap_or_default();
+    if is_word && before.contains('=') && before.trim_end().ends_with(['=', '[', ',']) {
+        let lower = found.to_lowercase();
+        let meant = if matches!(lower.as_str(), "true" | "false") { lower } else { format!("{found:?}") };
+        let message = format!("this is not TOML: text must be in quotes, found {found}");
+        return Draft::new(at, message).label("no quotes").help(format!("write {meant}"));
+    }
+    draft
 }
 
 fn convert_table(table: &DeTable<'_>, source: usize, offset: usize, drafts: &mut Vec<Draft>) -> Vec<Entry> {

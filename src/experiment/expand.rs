@@ -104,12 +104,13 @@ fn run_sections(sections: &Map<String, Value>) -> Map<String, Value> {
     names.filter_map(|name| Some((name.clone(), sections.get(name)?.clone()))).collect()
 }
 
+/// Says that a key counts nowhere. A base sets keys for several experiments, which need not use all.
 fn warn_useless(key: &str, when: &str, merged: &Merged<'_>, warnings: &mut Report) {
     let of_points = merged.include.iter().flat_map(|point| &point.assignments);
     let assignments = merged.axes.iter().flat_map(|axis| axis.options.iter().flatten()).chain(of_points);
     let assigned = || assignments.into_iter().find(|assignment| assignment.key == key).map(|found| found.at);
     let at: Option<At> = merged.node(key).map(|node| node.at).or_else(assigned);
-    if let Some(at) = at {
+    if let Some(at) = at.filter(|&at| !merged.is_in_base(at)) {
         let draft =
             Draft::new(at, format!("`{key}` changes nothing in this experiment")).label("without effect");
         warnings.push(draft.help(format!("remove it: {when}")));

@@ -18,7 +18,7 @@ use super::source::{At, Sources};
 #[derive(Debug)]
 pub(super) struct Merged<'l> {
     layers: &'l [Layer],
-    /// The source that is the file the user named.
+    /// The layer that is the file the user named.
     main: usize,
     /// The sections, without defaults.
     pub sections: Map<String, Value>,
@@ -51,7 +51,7 @@ pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged
     }
     Ok(Merged {
         layers,
-        main: main_layer(layers, sources).map_or(0, |index| layers[index].source),
+        main: main_layer(layers, sources),
         sections,
         axes,
         include: layer_of("include").and_then(|layer| layer.include.as_deref()).unwrap_or_default(),
@@ -84,16 +84,22 @@ impl Merged<'_> {
         }
     }
 
+    /// Whether a place is in a base, and not in the file that the user named, nor around it.
+    pub fn is_in_base(&self, at: At) -> bool {
+        self.layers[..self.main].iter().any(|layer| layer.source == at.source)
+    }
+
     /// The beginning of the file that the user named.
     pub fn beginning(&self) -> At {
-        At { source: self.main, start: 0, end: 0 }
+        let source = self.layers.get(self.main).map_or(0, |layer| layer.source);
+        At { source, start: 0, end: 0 }
     }
 }
 
 /// The experiment's name: the file's own or the command line's, never a base's; else the file's
 /// stem.
 pub(super) fn name(layers: &[Layer], path: &Path, sources: &Sources, report: &mut Report) -> String {
-    let main = main_layer(layers, sources).unwrap_or(0);
+    let main = main_layer(layers, sources);
     let declared = layers.iter().skip(main).rev().find_map(|layer| layer.name.clone());
     if let Some((name, _)) = declared {
         return name;
@@ -109,8 +115,8 @@ pub(super) fn name(layers: &[Layer], path: &Path, sources: &Sources, report: &mu
 }
 
 /// The layer that is the file the user named: the strongest of the files.
-fn main_layer(layers: &[Layer], sources: &Sources) -> Option<usize> {
-    layers.iter().rposition(|layer| sources.get(layer.source).is_file())
+fn main_layer(layers: &[Layer], sources: &Sources) -> usize {
+    layers.iter().rposition(|layer| sources.get(layer.source).is_file()).unwrap_or(0)
 }
 
 const GRID: &str = "grid";

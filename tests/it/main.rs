@@ -1,8 +1,10 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
+mod experiment_docs;
 mod golden;
 mod report;
 mod runs;
 mod support;
 mod sweeps;
 mod wrong_data;
+mod wrong_experiments;

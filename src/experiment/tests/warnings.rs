@@ -58,6 +58,15 @@ fn values_that_nothing_uses_are_named() {
 }
 
 #[test]
+fn values_of_a_base_need_not_be_used() {
+    let bench = Bench::new();
+    bench.write("base.toml", &format!("{COMPLETE}\n[loss]\nbeta = 0.3\n[train]\nepochs = 3"));
+    bench.write("e.toml", "extends = \"base.toml\"\n[train]\nsteps = 5");
+    assert!(bench.load_file("e.toml", &[], &[]).unwrap().warnings.is_empty());
+    assert_eq!(bench.load_file("base.toml", &[], &[]).unwrap().warnings.len(), 1);
+}
+
+#[test]
 fn an_exclusion_that_matches_nothing_is_named() {
     let found = warnings(&[], "[grid]\nloss.alpha = [0, 1]\n[[exclude]]\nloss.alpha = 0.5");
     assert_eq!(found.len(), 1);
