@@ -96,13 +96,13 @@ fn whole_in(number: i128, bounds: Bounds) -> Option<Value> {
 /// A value that is not what it should be.
 fn misfit(node: &Node, field: &Field, key: &str) -> Draft {
     let expected = field.shape.to_string();
-    if let (Shape::Choice(words), Kind::Text(text)) = (&field.shape, &node.kind) {
-        if let Some(word) = suggest::nearest(text, words.iter().map(String::as_str)) {
-            let message = format!("`{key}` is {text:?}, did you mean `{word}`?");
-            return Draft::new(node.at, message)
-                .label(format!("did you mean `{word}`?"))
-                .help(format!("`{key}` is {expected}"));
-        }
+    if let (Shape::Choice(words), Kind::Text(text)) = (&field.shape, &node.kind)
+        && let Some(word) = suggest::nearest(text, words.iter().map(String::as_str))
+    {
+        let message = format!("`{key}` is {text:?}, did you mean `{word}`?");
+        return Draft::new(node.at, message)
+            .label(format!("did you mean `{word}`?"))
+            .help(format!("`{key}` is {expected}"));
     }
     let message = format!("`{key}` must be {expected}, found {}", node.in_words());
     let label = if expected.len() <= 60 { format!("expected {expected}") } else { "not allowed".to_owned() };

@@ -133,7 +133,7 @@ impl GridReader<'_> {
             Ok(numbers) => numbers,
             Err(draft) => {
                 self.report.taint(key);
-                self.report.push(draft);
+                self.report.push(*draft);
                 return None;
             }
         };

@@ -302,7 +302,7 @@ fn write_canonical(value: &Value, out: &mut Vec<u8>) {
                 write_canonical(value, out);
             });
         }
-        Value::Array(items) => write_list(b'[', items, b']', out, |item, out| write_canonical(item, out)),
+        Value::Array(items) => write_list(b'[', items, b']', out, write_canonical),
         // Shortest digits and an exponent, whatever the JSON writer likes; -0.0 is 0.0.
         Value::Number(number) if number.is_f64() => {
             let number = number.as_f64().unwrap_or_default();

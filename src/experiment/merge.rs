@@ -177,42 +177,57 @@ fn json(value: &FigmentValue) -> Value {
 /// The axes that hold: of each key the strongest declaration, whether it is an axis or a single
 /// value. An axis of several keys loses only those that a stronger layer declares.
 fn axes(layers: &[Layer], origins: &HashMap<String, usize>) -> Vec<Axis> {
-    let mut found: Vec<(usize, (bool, (usize, usize)), Axis)> = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        let of_grid = layer.grid.iter().map(|axis| (false, axis));
-        let of_seeds = layer.seeds.iter().map(|axis| (true, axis));
+    let mut found: Vec<Declared> = Vec::new();
+    for (layer, declared) in layers.iter().enumerate() {
+        let of_grid = declared.grid.iter().map(|axis| (false, axis));
+        let of_seeds = declared.seeds.iter().map(|axis| (true, axis));
         for (is_seeds, axis) in of_grid.chain(of_seeds) {
-            if origins.get(&joined(GRID, &axis.name)) == Some(&index) {
-                let order = (is_seeds, first_declared(layers, axis));
-                found.push((index, order, axis.clone()));
+            if origins.get(&joined(GRID, &axis.name)) == Some(&layer) {
+                found.push(Declared {
+                    layer,
+                    is_seeds,
+                    first: first_declared(layers, axis),
+                    axis: axis.clone(),
+                });
             }
         }
-        if origins.get("zip") == Some(&index) {
-            let zips = layer.zips.iter().flatten();
-            found.extend(zips.map(|axis| (index, (false, (index, axis.at.start)), axis.clone())));
+        if origins.get("zip") == Some(&layer) {
+            for axis in declared.zips.iter().flatten() {
+                let first = (layer, axis.at.start);
+                found.push(Declared { layer, is_seeds: false, first, axis: axis.clone() });
+            }
         }
     }
-    found.sort_by_key(|(_, order, _)| *order);
+    found.sort_by_key(|declared| (declared.is_seeds, declared.first));
     let mut strongest: HashMap<String, usize> = HashMap::new();
-    for (index, _, axis) in &found {
-        for key in axis.keys() {
+    for declared in &found {
+        for key in declared.axis.keys() {
             let level = strongest.entry(key.to_owned()).or_default();
-            *level = (*level).max(*index);
+            *level = (*level).max(declared.layer);
         }
     }
     let mut kept = Vec::new();
-    for (index, _, mut axis) in found {
+    for Declared { layer, mut axis, .. } in found {
+        let is_strongest = |key: &str| {
+            let by_value = origins.get(key).is_none_or(|&origin| origin <= layer);
+            by_value && strongest.get(key).is_none_or(|&level| level <= layer)
+        };
         for option in &mut axis.options {
-            option.retain(|assignment| {
-                let set = origins.get(&assignment.key).is_none_or(|&origin| origin <= index);
-                set && strongest.get(&assignment.key).is_none_or(|&level| level <= index)
-            });
+            option.retain(|assignment| is_strongest(&assignment.key));
         }
         if !axis.keys().is_empty() {
             kept.push(axis);
         }
     }
     kept
+}
+
+/// An axis, the layer that declares it, and its place in the order.
+struct Declared {
+    layer: usize,
+    is_seeds: bool,
+    first: (usize, usize),
+    axis: Axis,
 }
 
 /// The weakest layer that has an axis of this name, and its place there: values that a child gives

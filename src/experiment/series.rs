@@ -14,28 +14,35 @@ pub(super) fn is_rule(node: &Node) -> bool {
 }
 
 /// The numbers that a rule makes.
-pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Result<Vec<Kind>, Draft> {
+pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Result<Vec<Kind>, Box<Draft>> {
     let whole = match shape {
         Shape::Whole(_) => true,
         Shape::Number(_) => false,
         _ => {
             let message = format!("`{key}` must be {shape}: no rule makes such values");
-            return Err(Draft::new(node.at, message).label("a rule makes numbers").help("list the values"));
+            return Err(Draft::new(node.at, message)
+                .label("a rule makes numbers")
+                .help("list the values")
+                .into());
         }
     };
     let [entry] = rule else {
         let message = format!("the axis `{key}` needs exactly one of {}", RULES.join(", "));
-        return Err(Draft::new(node.at, message).label(format!("{} rules", rule.len())).help(forms(key)));
+        return Err(Draft::new(node.at, message)
+            .label(format!("{} rules", rule.len()))
+            .help(forms(key))
+            .into());
     };
     let Some(form) = RULES.into_iter().find(|known| *known == entry.name) else {
         let near = suggest::nearest(&entry.name, RULES).map(|near| format!(", did you mean `{near}`?"));
         let message =
             format!("unknown rule `{}` for the axis `{key}`{}", entry.name, near.unwrap_or_default());
-        return Err(Draft::new(entry.name_at, message).label("unknown rule").help(forms(key)));
+        return Err(Draft::new(entry.name_at, message).label("unknown rule").help(forms(key)).into());
     };
-    let malformed = |found: String| {
+    let malformed = |found: String| -> Box<Draft> {
         let message = format!("`{form}` of the axis `{key}` must be {}, found {found}", signature(form));
-        Draft::new(entry.node.at, message).label(format!("expected {}", signature(form))).help(forms(key))
+        let label = format!("expected {}", signature(form));
+        Draft::new(entry.node.at, message).label(label).help(forms(key)).into()
     };
     let Kind::List(items) = &entry.node.kind else { return Err(malformed(entry.node.in_words())) };
     let [first, second, third] = items.as_slice() else {
@@ -93,8 +100,11 @@ fn forms(key: &str) -> String {
     )
 }
 
-fn refused(item: &Node, key: &str, reason: &str) -> Draft {
-    Draft::new(item.at, format!("the axis `{key}` is not right: {reason}")).label("here").help(forms(key))
+fn refused(item: &Node, key: &str, reason: &str) -> Box<Draft> {
+    Draft::new(item.at, format!("the axis `{key}` is not right: {reason}"))
+        .label("here")
+        .help(forms(key))
+        .into()
 }
 
 fn finite(node: &Node) -> Option<f64> {

@@ -157,19 +157,19 @@ impl Rules<'_> {
     fn check_pair(&mut self, config: &RunConfig, site: &Site<'_>) {
         let Some(teacher) = &config.teacher else { return };
         let (large, small) = (&teacher.size, &config.student.size);
-        if let (Some(teacher_rows), Some(student_rows)) = (large.vocab_size, small.vocab_size) {
-            if teacher_rows < student_rows {
-                let breach = Breach {
-                    rule: Some("narrow teacher"),
-                    keys: &["teacher.vocab_size", "student.vocab_size"],
-                    message: format!(
-                        "`teacher.vocab_size = {teacher_rows}` is smaller than `student.vocab_size = {student_rows}`"
-                    ),
-                    label: "too small".to_owned(),
-                    help: "the teacher must know every token of the student; a wider one is cut".to_owned(),
-                };
-                self.error(site, &breach);
-            }
+        if let (Some(teacher_rows), Some(student_rows)) = (large.vocab_size, small.vocab_size)
+            && teacher_rows < student_rows
+        {
+            let breach = Breach {
+                rule: Some("narrow teacher"),
+                keys: &["teacher.vocab_size", "student.vocab_size"],
+                message: format!(
+                    "`teacher.vocab_size = {teacher_rows}` is smaller than `student.vocab_size = {student_rows}`"
+                ),
+                label: "too small".to_owned(),
+                help: "the teacher must know every token of the student; a wider one is cut".to_owned(),
+            };
+            self.error(site, &breach);
         }
         if teacher.path.is_some() || config.student.path.is_some() {
             return;
