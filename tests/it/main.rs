@@ -2,6 +2,7 @@
 
 mod experiment_docs;
 mod golden;
+mod compare;
 mod report;
 mod runs;
 mod support;
