@@ -9,10 +9,10 @@
 
 mod adamw;
 mod attention;
-mod attach;
 mod basic;
 mod distillation;
 mod divergence;
+mod extension;
 mod rotary;
 
 pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
