@@ -1,8 +1,11 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
+mod checkpoints;
 mod golden;
+mod kernels;
 mod report;
 mod runs;
 mod support;
 mod sweeps;
+mod wrong_checkpoints;
 mod wrong_data;
