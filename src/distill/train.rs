@@ -35,8 +35,8 @@ pub struct Job<'a> {
     pub device: Device,
 }
 
-/// Who follows a run while it trains.
-pub trait Observer {
+/// Who follows a run while it trains. Called on the thread that trains.
+pub trait Observer: Send {
     /// Data and models are ready; the first step is about to be taken.
     fn started(&mut self, total_steps: u64, parameters: u64);
     /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
@@ -59,9 +59,16 @@ pub enum Outcome {
 ///
 /// A run with the role of a teacher is trained the same way, on labels alone.
 ///
+/// The training runs on a thread of the current rayon pool, which is also where Burn's CPU backend
+/// splits its work: from any other thread each small operation would wait for the pool to wake up.
+///
 /// # Errors
 /// Where data or models cannot be used or do not go together, or a file cannot be written.
 pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
+    rayon::scope(|_| train_in_pool(job, observer, stop))
+}
+
+fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
     let started = Instant::now();
     let config = &job.record.config;
     let Setup { data, teacher, student, student_config, mix } = Setup::new(job)?;
@@ -75,7 +82,12 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
     let mut log = Log::new(job.dir.metrics_writer(true)?, observer, config.train.log_every as u64);
     log.observer.started(steps.total, student_config.parameters());
 
-    let run = Run { started, parameters: student_config.parameters(), teacher: teacher.as_ref(), skipped: data.skipped };
+    let run = Run {
+        started,
+        parameters: student_config.parameters(),
+        teacher: teacher.as_ref(),
+        skipped: data.skipped,
+    };
     let measure = |state: &TrainingState| {
         let split = data.validation.as_ref()?;
         evaluate(&state.student, signal, split, config.evaluate.batch_size, data.pad_id, &mix, &device, stop)
@@ -99,13 +111,13 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
             gradients.add(&state.student, &(loss.total.clone() * share));
             losses = Some(Sums::add(losses, loss, share));
         }
-        let learning_rate = learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
+        let learning_rate =
+            learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
         let norm = gradients.norm();
         let means = losses.map(Sums::read).unwrap_or_default();
         if !means.total.is_finite() || !norm.is_finite() {
             tracing::warn!("step {}: loss {}, gradient norm {norm}", state.step, means.total);
-            let summary = run.summary(&state, &steps, log.training, None);
-            return Ok(Outcome::Diverged(RunSummary { diverged_at: Some(state.step), ..summary }));
+            return Ok(run.diverged(&state, &steps, log.training));
         }
         state.student = state.optimizer.step(
             state.student,
@@ -136,13 +148,21 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
                 return Ok(Outcome::Interrupted);
             }
             if let Some((figures, _)) = &measured {
+                if !figures.hard_loss.is_finite() {
+                    return Ok(run.diverged(&state, &steps, log.training));
+                }
                 log.write(&validation_row(figures, &state, &steps, mix.hard_weight))?;
             }
         }
     }
 
+    // The last step may have been the one too many, and nothing measured it.
+    if !state.student.is_finite() {
+        return Ok(run.diverged(&state, &steps, log.training));
+    }
     let tokenizer = data.tokenizer_dir.as_deref();
-    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir()).map_err(DistillError::student)?;
+    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir())
+        .map_err(DistillError::student)?;
     Ok(Outcome::Finished(run.summary(&state, &steps, log.training, measured)))
 }
 
@@ -174,6 +194,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn diverged(&self, state: &TrainingState, steps: &Steps, training: Duration) -> Outcome {
+        let summary = self.summary(state, steps, training, None);
+        Outcome::Diverged(RunSummary { diverged_at: Some(state.step), ..summary })
+    }
+
     fn summary(
         &self,
         state: &TrainingState,

@@ -1,7 +1,9 @@
 //! Embedding, linear map, RMSNorm and SwiGLU.
 
-use burn::tensor::activation::silu;
+use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
+
+use super::extension::Kernels;
 
 /// Rows of `weight` by id: `ids [n]`, `weight [vocab, hidden]` → `[n, hidden]`. Differentiable in
 /// `weight`.
@@ -24,5 +26,5 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
 
 /// `silu(gate) · up`, element by element (Shazeer, 2002.05202). Differentiable in both.
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    silu(gate) * up
+    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }

@@ -4,15 +4,16 @@
 //! states and head. The full `[tokens, vocab]` matrix never exists, and since the gradients are at
 //! hand when the value is, nothing of a chunk outlives it. (The idea: Liger Kernel, 2410.10989.)
 
+use burn::backend::Dispatch;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use super::attach::attach_gradients;
 use super::divergence::{Distribution, Divergence, divergence};
+use super::extension::Kernels;
 
-/// Logits in a chunk: few enough to stay in a core's cache, enough rows for the matrix products.
-const CHUNK_LOGITS: usize = 1 << 20;
-/// Rows in a chunk at least, however wide the vocabulary.
-const LEAST_ROWS: usize = 32;
+/// Logits in a chunk: few enough to stay in a core's cache.
+const CHUNK_LOGITS: usize = 1 << 18;
+/// Rows in a chunk at least, however wide the vocabulary: fewer would starve the matrix products.
+const LEAST_ROWS: usize = 128;
 
 /// Hidden states and the output head that makes logits of them.
 #[derive(Debug, Clone)]
@@ -176,7 +177,13 @@ pub fn distillation_loss(
     };
     let hidden_gradient = Tensor::cat(hidden_gradient, 0);
     let head_gradient = head_gradient.expect("there are rows");
-    let total = attach_gradients(total, student, hidden_gradient, head_gradient);
+    let total = Tensor::from_dispatch(Dispatch::known_gradients(
+        total.into_dispatch(),
+        student.hidden.into_dispatch(),
+        student.head.into_dispatch(),
+        hidden_gradient.into_dispatch(),
+        head_gradient.into_dispatch(),
+    ));
     Losses { total, hard, soft }
 }
 
@@ -193,8 +200,11 @@ pub fn measure(
     let [vocab, _] = student.head.dims();
     let teacher = teacher.map(|teacher| teacher.narrowed(vocab));
     let targets = targets.without_autodiff();
-    let mut measured =
-        Measured { rows: n as u64, teacher: teacher.is_some().then(TeacherMeasured::default), ..Measured::default() };
+    let mut measured = Measured {
+        rows: n as u64,
+        teacher: teacher.is_some().then(TeacherMeasured::default),
+        ..Measured::default()
+    };
     for (first, rows) in chunks(n, vocab) {
         let targets = targets.clone().narrow(0, first, rows).unsqueeze_dim::<2>(1);
         let logits = student.logits(first, rows);

@@ -9,15 +9,17 @@
 
 mod adamw;
 mod attention;
-mod attach;
 mod basic;
 mod distillation;
 mod divergence;
+mod extension;
 mod rotary;
 
 pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
 pub use attention::causal_attention;
 pub use basic::{embed, linear, rms_norm, swiglu};
-pub use distillation::{Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure};
+pub use distillation::{
+    Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure,
+};
 pub use divergence::Divergence;
 pub use rotary::{RotaryTable, rotary};

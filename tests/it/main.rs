@@ -1,11 +1,14 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
+mod checkpoints;
+mod compare;
 mod experiment_docs;
 mod golden;
-mod compare;
+mod kernels;
 mod report;
 mod runs;
 mod support;
 mod sweeps;
+mod wrong_checkpoints;
 mod wrong_data;
 mod wrong_experiments;

@@ -1,17 +1,21 @@
 //! Whole runs, from a record to metrics and a model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
+use kdx::data::train_on_texts;
 use kdx::distill::{self, Job, Observer, Outcome};
 use kdx::experiment::config::{
-    LossConfig, LossKind, PathList, RunConfig, ScheduleConfig, ScheduleKind, TeacherConfig, TrainConfig,
+    LossKind, PathList, RunConfig, ScheduleConfig, ScheduleKind, TeacherConfig, TrainConfig,
 };
+use kdx::model;
 use kdx::store::{FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunSummary, Split};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::checkpoint::size;
 use crate::support::{close, golden};
 
 /// The run that made the golden curves: MiniMind's recipe on the golden models and batches.
@@ -23,6 +27,33 @@ pub fn golden_config() -> RunConfig {
     config.student.path = Some(golden("student"));
     config.schedule = ScheduleConfig { kind: ScheduleKind::Minimind, ..ScheduleConfig::default() };
     config.train = TrainConfig { epochs: 10, batch_size: 4, ..TrainConfig::default() };
+    config
+}
+
+/// A run on conversations, with a tokenizer of its own and a random student; no teacher.
+pub fn text_config(bench: &Bench) -> RunConfig {
+    let tokenizer = bench.root.path().join("tokenizer");
+    train_on_texts(&["two and two", "four or five"], 270).unwrap().write(&tokenizer, false).unwrap();
+    let records = |count: usize| -> String {
+        let line = |n: usize| {
+            format!(
+                "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{n} and {n}\"}}, {{\"role\": \"assistant\", \"content\": \"{}\"}}]}}\n",
+                "x".repeat(1 + n % 5)
+            )
+        };
+        (0..count).map(line).collect()
+    };
+    let (train, validation) =
+        (bench.root.path().join("train.jsonl"), bench.root.path().join("validation.jsonl"));
+    std::fs::write(&train, records(10)).unwrap();
+    std::fs::write(&validation, records(7)).unwrap();
+    let mut config = RunConfig::default();
+    config.data.train = PathList::One(train);
+    config.data.validation = PathList::One(validation);
+    config.data.tokenizer = Some(tokenizer);
+    config.student.size = size(32, 1);
+    config.loss.kind = LossKind::None;
+    config.train = TrainConfig { epochs: 2, batch_size: 4, ..TrainConfig::default() };
     config
 }
 
@@ -38,7 +69,7 @@ pub struct Seen {
     pub parameters: u64,
     pub rows: Vec<MetricRow>,
     /// Set after this many rows.
-    pub stop_after: Option<(usize, std::sync::Arc<AtomicBool>)>,
+    pub stop_after: Option<(usize, Arc<AtomicBool>)>,
 }
 
 impl Observer for Seen {
@@ -49,7 +80,9 @@ impl Observer for Seen {
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {
         assert!(tokens_per_second > 0.0);
         self.rows.push(row.clone());
-        if let Some((rows, stop)) = &self.stop_after && self.rows.len() >= *rows {
+        if let Some((rows, stop)) = &self.stop_after
+            && self.rows.len() >= *rows
+        {
             stop.store(true, Ordering::Relaxed);
         }
     }
@@ -93,8 +126,13 @@ impl Bench {
     ) -> Result<Outcome, distill::DistillError> {
         let record = self.record(config, RunRole::Student);
         let cache = self.cache();
-        let job =
-            Job { record: &record, dir: &self.dir, teacher_dir: None, cache_dir: &cache, device: Device::flex() };
+        let job = Job {
+            record: &record,
+            dir: &self.dir,
+            teacher_dir: None,
+            cache_dir: &cache,
+            device: Device::flex(),
+        };
         distill::train(&job, seen, stop)
     }
 }
@@ -145,4 +183,200 @@ fn a_run_with_accumulation_reproduces_the_curve_of_pytorch() {
     config.train.accumulation = 2;
     finished(bench.run(config).0);
     assert_curve(&bench.dir.metrics().unwrap(), "curve_accumulate_2");
+}
+
+#[test]
+fn equal_runs_give_equal_bits_whatever_the_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let bench = Bench::new();
+        let mut config = golden_config();
+        config.data.validation = config.data.train.clone();
+        config.data.shuffle = true;
+        config.train.epochs = 2;
+        let (outcome, _) = pool.install(|| bench.run(config));
+        let summary = finished(outcome);
+        let metrics = std::fs::read(bench.dir.path().join("metrics.jsonl")).unwrap();
+        let weights = std::fs::read(bench.dir.model_dir().join("model.safetensors")).unwrap();
+        (metrics, weights, summary.validation, summary.teacher_validation)
+    };
+    let first = run(1);
+    assert!(first == run(1), "two runs on one thread differ");
+    assert!(first == run(2), "one thread and two differ");
+    assert!(first == run(3), "one thread and three differ");
+}
+
+#[test]
+fn large_products_give_equal_bits_whatever_the_threads() {
+    // Wide enough that Burn splits single products and reductions between threads.
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let bench = Bench::new();
+        let mut config = golden_config();
+        config.teacher = None;
+        config.loss.kind = LossKind::None;
+        config.student.path = None;
+        config.student.size = size(512, 1);
+        config.student.size.vocab_size = Some(3000);
+        config.train.steps = Some(2);
+        config.train.batch_size = 12;
+        finished(pool.install(|| bench.run(config)).0);
+        std::fs::read(bench.dir.path().join("metrics.jsonl")).unwrap()
+    };
+    assert!(run(1) == run(2), "one thread and two differ");
+}
+
+#[test]
+fn a_run_on_text_is_measured_and_leaves_a_model_with_its_tokenizer() {
+    let bench = Bench::new();
+    let mut config = text_config(&bench);
+    config.evaluate.every = 2;
+    config.train.accumulation = 2;
+    let (outcome, seen) = bench.run(config);
+    let summary = finished(outcome);
+    // Three batches an epoch make two steps, the second of one micro-batch.
+    assert_eq!((seen.total_steps, summary.steps, summary.epochs), (4, 4, 2.0));
+    let rows = bench.dir.metrics().unwrap();
+    let steps = |split| rows.iter().filter(|r| r.split == split).map(|r| r.step).collect::<Vec<_>>();
+    assert_eq!(steps(Split::Train), [1, 2, 3, 4]);
+    assert_eq!(steps(Split::Validation), [2, 4]);
+    assert_eq!(rows[1].epoch, 1.0);
+    let last = rows.last().unwrap();
+    let validation = summary.validation.unwrap();
+    assert_eq!((last.hard_loss, last.tokens), (validation.hard_loss, validation.tokens));
+    assert_eq!((validation.soft_loss, validation.agreement, summary.teacher_parameters), (None, None, None));
+    close("perplexity", validation.perplexity, validation.hard_loss.exp(), 1e-12);
+    let per_epoch: u64 = rows[1].tokens;
+    assert_eq!(summary.tokens, 2 * per_epoch);
+
+    let (_, config, report) = model::load(&bench.dir.model_dir(), &Device::flex()).unwrap();
+    assert!(report.is_complete());
+    assert_eq!(config.parameters(), summary.parameters);
+    assert_eq!(seen.parameters, summary.parameters);
+    assert!(bench.dir.model_dir().join("tokenizer.json").is_file());
+    let stray: Vec<_> =
+        std::fs::read_dir(bench.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(stray.iter().all(|name| !name.to_str().unwrap().starts_with('.')), "{stray:?}");
+}
+
+#[test]
+fn figures_are_means_over_tokens_whatever_the_batches() {
+    let measure = |batch_size| {
+        let bench = Bench::new();
+        let mut config = text_config(&bench);
+        config.evaluate.batch_size = batch_size;
+        config.train.steps = Some(1);
+        finished(bench.run(config).0).validation.unwrap()
+    };
+    let (one, all) = (measure(1), measure(7));
+    close("hard loss", one.hard_loss, all.hard_loss, 1e-6);
+    assert_eq!((one.accuracy, one.tokens), (all.accuracy, all.tokens));
+}
+
+#[test]
+fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
+    let teacher = Bench::new();
+    let mut config = text_config(&teacher);
+    config.train.epochs = 20;
+    config.optimizer.learning_rate = 1e-2;
+    let record = teacher.record(config, RunRole::Teacher);
+    let cache = teacher.cache();
+    let job = Job {
+        record: &record,
+        dir: &teacher.dir,
+        teacher_dir: None,
+        cache_dir: &cache,
+        device: Device::flex(),
+    };
+    let taught = finished(distill::train(&job, &mut Seen::default(), &AtomicBool::new(false)));
+
+    for kind in [LossKind::ForwardKl, LossKind::None] {
+        let bench = Bench::new();
+        let mut config = text_config(&bench);
+        config.loss.kind = kind;
+        let record = bench.record(config, RunRole::Student);
+        let job = Job {
+            record: &record,
+            dir: &bench.dir,
+            teacher_dir: Some(teacher.dir.model_dir()),
+            cache_dir: &cache,
+            device: Device::flex(),
+        };
+        let summary = finished(distill::train(&job, &mut Seen::default(), &AtomicBool::new(false)));
+        assert_eq!(summary.teacher_parameters, Some(taught.parameters));
+        let (found, expected) = (summary.teacher_validation.unwrap(), taught.validation.clone().unwrap());
+        close("the teacher's loss", found.hard_loss, expected.hard_loss, 1e-6);
+        assert_eq!(found.accuracy, expected.accuracy);
+        // A baseline is measured against the teacher, but has no soft loss.
+        let student = summary.validation.unwrap();
+        assert!((0.0..=1.0).contains(&student.agreement.unwrap()));
+        assert_eq!(student.soft_loss.is_some(), kind != LossKind::None);
+        let rows = bench.dir.metrics().unwrap();
+        assert!(rows.iter().all(|row| row.soft_loss.is_some() == (kind != LossKind::None)));
+    }
+}
+
+#[test]
+fn rows_between_steps_hold_means_and_the_last_step_has_a_row() {
+    let all = Bench::new();
+    finished(all.run(golden_config()).0);
+    let some = Bench::new();
+    let mut config = golden_config();
+    config.train.log_every = 8;
+    finished(some.run(config).0);
+    let (all, some) = (all.dir.metrics().unwrap(), some.dir.metrics().unwrap());
+    assert_eq!(some.iter().map(|row| row.step).collect::<Vec<_>>(), [8, 16, 24, 30]);
+    for (row, first) in some.iter().zip([0, 8, 16, 24]) {
+        let steps = &all[first..row.step as usize];
+        let mean = steps.iter().map(|row| row.loss).sum::<f64>() / steps.len() as f64;
+        close("mean loss", row.loss, mean, 1e-12);
+        assert_eq!(row.grad_norm, steps.last().unwrap().grad_norm);
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_longer_finite_ends_the_run_as_diverged() {
+    // One step too large to survive: seen at the next step, or after the last.
+    for steps in [5, 1] {
+        let bench = Bench::new();
+        let mut config = golden_config();
+        config.optimizer.learning_rate = 1e38;
+        config.optimizer.weight_decay = 1e3;
+        config.train.steps = Some(steps);
+        let Ok(Outcome::Diverged(summary)) = bench.run(config).0 else { panic!("not diverged") };
+        let step = summary.diverged_at.unwrap();
+        assert!(step >= 1 && step <= steps as u64, "{step}");
+        assert_eq!(summary.validation, None);
+        assert!(!bench.dir.model_dir().exists());
+        // Every row that was written reads back: no infinity, no NaN.
+        assert!(bench.dir.metrics().unwrap().iter().all(|row| row.loss.is_finite()));
+    }
+}
+
+#[test]
+fn a_run_stops_on_request_and_leaves_no_model() {
+    let bench = Bench::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut seen = Seen { stop_after: Some((3, Arc::clone(&stop))), ..Seen::default() };
+    let outcome = bench.observed(golden_config(), &mut seen, &stop).unwrap();
+    assert_eq!(outcome, Outcome::Interrupted);
+    assert_eq!(bench.dir.metrics().unwrap().len(), 3);
+    assert!(!bench.dir.model_dir().exists());
+}
+
+#[test]
+fn a_student_starts_from_the_part_of_a_checkpoint_that_fits() {
+    let bench = Bench::new();
+    let mut config = golden_config();
+    config.student.partial = true;
+    config.student.size.layers = Some(3);
+    config.student.size.intermediate_size = Some(64);
+    config.train.steps = Some(1);
+    let summary = finished(bench.run(config).0);
+    assert_eq!(summary.steps, 1);
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(bench.dir.path().join("load_report.json")).unwrap()).unwrap();
+    let count = |list: &str| report[list].as_array().unwrap().len();
+    // Two layers lose their three feed-forward matrices; the third layer's nine tensors are not there.
+    assert_eq!((count("loaded"), count("missing"), count("left_over"), count("mismatched")), (14, 9, 0, 6));
 }
