@@ -141,7 +141,9 @@ fn every_wrong_experiment_gets_the_error_that_it_deserves() {
 
 #[test]
 fn flags_and_variables_are_named_in_place_of_a_file() {
-    let rows: &[(&[&str], &[(&str, &str)], &[&str])] = &[
+    /// Arguments of `--set`, variables, and what the message must say.
+    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let rows: &[Row<'_>] = &[
         (
             &["loss.temperature=0"],
             &[],
@@ -286,9 +288,9 @@ proptest! {
     fn no_damage_makes_kdx_panic(
         cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..8, "\\PC{0,6}|[\\[\\]{}=.\"'\n,#0-9e-]{0,4}"), 1..5),
     ) {
-        let mut text = format!(
+        let mut text = String::from(
             "name = \"x\"\nseeds = [1, 2]\nbaseline = true\nextends = \"base.toml\"\n[loss]\nkind = \"js\"\n\
-             temperature = 2.5\n[grid]\n\"loss.alpha\" = {{ linspace = [0, 1, 3] }}\nstudent = [{{ layers = 1 }}]\n\
+             temperature = 2.5\n[grid]\n\"loss.alpha\" = { linspace = [0, 1, 3] }\nstudent = [{ layers = 1 }]\n\
              [[zip]]\ntrain.steps = [1, 2]\ntrain.epochs = [3, 4]\n[[include]]\nloss.beta = 0.3\n\
              [[exclude]]\nloss.alpha = 0.5\n[compare.metrics.\"validation/hard_loss\"]\nrelative = 0.1\n"
         );
