@@ -63,16 +63,21 @@ pub fn json_schema() -> Value {
     ] {
         properties.insert(name.to_owned(), schema);
     }
-    schema["title"] = "kdx experiment".into();
-    schema["description"] = "A declarative knowledge-distillation experiment.".into();
-    schema["properties"] = Value::Object(properties);
     schema["$defs"]["Linspace"] =
         generator("linspace", 3, "From `a` to `b` in `n` equal steps, both included: `[a, b, n]`.");
     schema["$defs"]["Logspace"] =
         generator("logspace", 3, "From `a` to `b` in `n` equal ratios, both included: `[a, b, n]`.");
     schema["$defs"]["Range"] =
         generator("range", 3, "From `start` by `step`, `stop` left out: `[start, stop, step]`.");
-    schema
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kdx experiment",
+        "description": "A declarative knowledge-distillation experiment.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "$defs": schema["$defs"],
+    })
 }
 
 /// The sections alone, with TOML's types: nothing is null, and no table has unknown keys.
