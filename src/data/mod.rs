@@ -27,6 +27,7 @@ mod train_tokenizer;
 pub use batch::{Batch, Batches, epoch};
 pub use dataset::{Counts, Dataset, Sequence};
 pub use error::DataError;
+pub use jsonl::read_record;
 pub use prepare::{Prepared, prepare};
 pub use record::{Form, IGNORED, Message, Record, RecordProblem, Role, parse};
 pub use template::{ChatTemplate, DEFAULT_TEMPLATE};

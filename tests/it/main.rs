@@ -5,4 +5,5 @@ mod report;
 mod runs;
 mod support;
 mod sweeps;
+mod tokenizer;
 mod wrong_data;
