@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn merges_agree_with_the_trainer_of_the_tokenizers_library() {
+        use tokenizers::Trainer;
         use tokenizers::models::bpe::{BPE, BpeTrainer};
-        use tokenizers::{Model, Trainer};
         let text = "the cat sat on the mat and the rat sat on the cat then that hat \
                     betty bought some better butter but the butter was bitter";
         let mut trainer = BpeTrainer::builder().vocab_size(60).min_frequency(2).show_progress(false).build();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::record::RecordProblem;
+use super::problem::RecordProblem;
 
 /// Data, a tokenizer or a chat template could not be used.
 #[derive(Debug, Error, Diagnostic)]
@@ -51,7 +51,7 @@ pub enum DataError {
         /// The line, from 1.
         line: u64,
         /// What was found and what was expected.
-        problem: RecordProblem,
+        problem: Box<RecordProblem>,
         /// What to do.
         #[help]
         help: String,

@@ -48,7 +48,7 @@ pub fn read_record(path: &Path, line: u64, form: Option<&Form>) -> Result<Record
     })?;
     parse(bytes, form).map(|(record, _)| record).map_err(|problem| {
         let help = problem.help();
-        DataError::Record { path: path.to_owned(), line, problem, help }
+        DataError::Record { path: path.to_owned(), line, problem: Box::new(problem), help }
     })
 }
 

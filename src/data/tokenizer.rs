@@ -9,7 +9,8 @@ use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
 use super::error::DataError;
 use super::mask;
-use super::record::{IGNORED, Message, Record, RecordProblem};
+use super::problem::RecordProblem;
+use super::record::{IGNORED, Message, Record};
 use super::template::{ChatTemplate, DEFAULT_TEMPLATE};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";

@@ -12,7 +12,8 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 use super::bpe::{Bpe, learn};
 use super::error::DataError;
 use super::jsonl::Jsonl;
-use super::record::{Form, Record, RecordProblem, parse};
+use super::problem::RecordProblem;
+use super::record::{Form, Record, parse};
 use super::template::DEFAULT_TEMPLATE;
 use crate::store::file::write_atomic;
 
@@ -122,7 +123,7 @@ fn read_texts(path: &Path, form: Option<&Form>, texts: &mut Vec<String>) -> Resu
     for (line, bytes) in content.lines() {
         let bad = |problem: RecordProblem| {
             let help = problem.help();
-            DataError::Record { path: path.to_owned(), line, problem, help }
+            DataError::Record { path: path.to_owned(), line, problem: Box::new(problem), help }
         };
         if plain {
             let text = str::from_utf8(bytes)
