@@ -322,3 +322,7 @@ fn named_template(templates: &[Value]) -> Result<String, String> {
         if names.is_empty() { "no names".to_owned() } else { names.join(", ") }
     })
 }
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;
