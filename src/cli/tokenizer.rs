@@ -1,6 +1,5 @@
 //! `kdx tokenizer`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use miette::IntoDiagnostic;
 
 use crate::data::{
-    ChatTokenizer, DataError, Form, IGNORED, Message, Record, Role, TokenizerSource, parse, train_tokenizer,
+    ChatTokenizer, Form, IGNORED, Message, Record, Role, TokenizerSource, read_record, train_tokenizer,
 };
 
 /// Arguments of `kdx tokenizer`.
@@ -56,7 +55,7 @@ struct ShowArgs {
     file: Option<PathBuf>,
     /// The line of the file, from 1.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "file")]
-    line: usize,
+    line: u64,
     /// A Jinja file used in place of the tokenizer's own chat template.
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
@@ -111,7 +110,10 @@ fn train(args: &TrainArgs) -> miette::Result<ExitCode> {
     files.write(&args.output, args.force)?;
     println!("a tokenizer of {} tokens is in {}", files.vocab_size, args.output.display());
     if files.vocab_size < args.vocab_size {
-        println!("the texts have no more pairs to merge: it is smaller than the {} asked for", args.vocab_size);
+        println!(
+            "the texts have no more pairs to merge: it is smaller than the {} asked for",
+            args.vocab_size
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -139,19 +141,7 @@ fn record(args: &ShowArgs) -> miette::Result<Record> {
             }
             other => Record::Text(other.concat()),
         }),
-        (None, Some(path)) => {
-            let content = fs::read(path)
-                .map_err(|e| miette::miette!("cannot read {}: {e}", path.display()))?;
-            let lines: Vec<&[u8]> = content.split(|&b| b == b'\n').collect();
-            let line = args.line.checked_sub(1).and_then(|index| lines.get(index)).ok_or_else(|| {
-                miette::miette!("{} has {} lines, expected one of them, found {}", path.display(), lines.len(), args.line)
-            })?;
-            let parsed = parse(line.trim_ascii(), args.form.form().as_ref());
-            parsed.map(|(record, _)| record).map_err(|problem| {
-                let help = problem.help();
-                DataError::Record { path: path.clone(), line: args.line as u64, problem, help }.into()
-            })
-        }
+        (None, Some(path)) => Ok(read_record(path, args.line, args.form.form().as_ref())?),
         (None, None) => Err(miette::miette!("nothing to show: give --text or --file")),
     }
 }

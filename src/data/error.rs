@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::record::RecordProblem;
+use super::problem::RecordProblem;
 
 /// Data, a tokenizer or a chat template could not be used.
 #[derive(Debug, Error, Diagnostic)]
@@ -51,7 +51,7 @@ pub enum DataError {
         /// The line, from 1.
         line: u64,
         /// What was found and what was expected.
-        problem: RecordProblem,
+        problem: Box<RecordProblem>,
         /// What to do.
         #[help]
         help: String,
@@ -146,9 +146,8 @@ impl DataError {
     /// Wraps an error of the operating system: `map_err(DataError::io("read", &path))`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
         move |source| {
-            let help = (source.kind() == std::io::ErrorKind::NotFound).then(|| {
-                "check the name; paths in an experiment file are relative to that file".to_owned()
-            });
+            let help = (source.kind() == std::io::ErrorKind::NotFound)
+                .then(|| "check the name; paths in an experiment file are relative to that file".to_owned());
             Self::Io { action, path: path.to_owned(), source, help }
         }
     }

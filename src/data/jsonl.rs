@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::error::DataError;
+use super::record::{Form, Record, parse};
 
 /// The content of a file.
 #[derive(Debug)]
@@ -28,6 +29,27 @@ impl Jsonl {
         let content = self.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.bytes);
         (1..).zip(content.split(|&b| b == b'\n').map(<[u8]>::trim_ascii)).filter(|(_, line)| !line.is_empty())
     }
+}
+
+/// Reads the record in one line of a file, from 1.
+///
+/// # Errors
+/// A file without that line, a line that is no record.
+pub fn read_record(path: &Path, line: u64, form: Option<&Form>) -> Result<Record, DataError> {
+    let content = Jsonl::read(path)?;
+    let bytes = content.lines().find(|(number, _)| *number == line).map(|(_, bytes)| bytes);
+    let bytes = bytes.ok_or_else(|| DataError::NoRecords {
+        paths: vec![path.to_owned()],
+        reason: format!("line {line} is blank or beyond the end"),
+        help: format!(
+            "the last record is in line {}",
+            content.lines().last().map_or(0, |(number, _)| number)
+        ),
+    })?;
+    parse(bytes, form).map(|(record, _)| record).map_err(|problem| {
+        let help = problem.help();
+        DataError::Record { path: path.to_owned(), line, problem: Box::new(problem), help }
+    })
 }
 
 #[cfg(test)]

@@ -114,6 +114,10 @@ fn labels_follow_the_offsets_of_the_tokens() {
     let found = labels(&ids, &offsets, &[3..6, 8..9]);
     let no = IGNORED;
     assert_eq!(found, [no, no, 12, 13, no, no, 16, no]);
-    assert_eq!(labels(&[1, 2], &[(0, 1), (0, 1)], &[0..1]), [1, 2], "bytes of one character");
+    assert_eq!(
+        labels(&[1, 2], &[(0, 1), (0, 1)], std::slice::from_ref(&(0..1))),
+        [1, 2],
+        "bytes of one character"
+    );
     assert_eq!(labels(&[1], &[(0, 1)], &[]), [no]);
 }

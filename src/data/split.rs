@@ -8,7 +8,8 @@ use super::dataset::{Counts, Origin, Sequence};
 use super::error::DataError;
 use super::jsonl::Jsonl;
 use super::pack::pack;
-use super::record::{Form, Message, Record, RecordProblem, Role, parse};
+use super::problem::RecordProblem;
+use super::record::{Form, Message, Record, Role, parse};
 use super::tokenizer::{ChatTokenizer, Encoded};
 use crate::experiment::config::{DataConfig, OnBadRecord};
 
@@ -116,7 +117,10 @@ impl Builder<'_> {
             for (&(line, _), result) in chunk.iter().zip(fitted) {
                 match result {
                     Ok(fitted) => {
-                        self.add(fitted, Origin { file: index, line: u32::try_from(line).unwrap_or(u32::MAX) });
+                        self.add(
+                            fitted,
+                            Origin { file: index, line: u32::try_from(line).unwrap_or(u32::MAX) },
+                        );
                     }
                     Err(problem) => self.bad(path, line, problem)?,
                 }
@@ -162,7 +166,7 @@ impl Builder<'_> {
     fn bad(&mut self, path: &Path, line: u64, problem: RecordProblem) -> Result<(), DataError> {
         if self.config.on_bad_record == OnBadRecord::Error {
             let help = problem.help();
-            return Err(DataError::Record { path: path.to_owned(), line, problem, help });
+            return Err(DataError::Record { path: path.to_owned(), line, problem: Box::new(problem), help });
         }
         self.built.counts.skipped += 1;
         self.first_problem.get_or_insert_with(|| format!("{}:{line}: {problem}", path.display()));

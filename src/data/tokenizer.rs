@@ -9,7 +9,8 @@ use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
 use super::error::DataError;
 use super::mask;
-use super::record::{IGNORED, Message, Record, RecordProblem};
+use super::problem::RecordProblem;
+use super::record::{IGNORED, Message, Record};
 use super::template::{ChatTemplate, DEFAULT_TEMPLATE};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -275,7 +276,9 @@ impl Config {
         };
 
         let mut special_tokens = Vec::new();
-        for name in ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
+        for name in
+            ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+        {
             let token = match fields.get(name) {
                 None | Some(Value::Null) => continue,
                 Some(Value::Object(token)) => token.get("content"),
@@ -319,3 +322,7 @@ fn named_template(templates: &[Value]) -> Result<String, String> {
         if names.is_empty() { "no names".to_owned() } else { names.join(", ") }
     })
 }
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;

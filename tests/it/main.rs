@@ -9,6 +9,7 @@ mod report;
 mod runs;
 mod support;
 mod sweeps;
+mod tokenizer;
 mod wrong_checkpoints;
 mod wrong_data;
 mod wrong_experiments;
