@@ -13,6 +13,7 @@ import argparse, json, os, pathlib, subprocess, sys, tempfile
 try:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 except ImportError as error:
     print(f"skipped: needs Python with torch and transformers ({error})")
     sys.exit(77)
@@ -72,8 +73,10 @@ def check(program, name, case, work):
     if shard != "5GB":
         assert (saved / "model.safetensors.index.json").exists(), "not sharded"
     ids = torch.randint(0, BASE["vocab_size"], (3, 70))
+    # Read back rather than used as it is: `to` also rounded the frequencies of the rotary embedding.
+    model = LlamaForCausalLM.from_pretrained(saved, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
-        expected = model.double()(ids).logits
+        expected = model.eval().double()(ids).logits
     run = subprocess.run([program, saved, json.dumps(ids.tolist()), copied], capture_output=True, text=True)
     if run.returncode:
         return f"kdx refused it: {run.stderr.strip()}"
@@ -94,6 +97,7 @@ def check(program, name, case, work):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--binary", help="the example `logits`, built; left out, cargo builds it")
+    disable_progress_bar()
     program = str(binary(arguments.parse_args().binary))
     failed = 0
     for name, case in CASES.items():

@@ -12,31 +12,38 @@ use crate::kernels::{Distillation, Measured, measure};
 use crate::model::Transformer;
 use crate::store::Evaluation;
 
-/// Measures the student on a whole split, and the teacher beside it. Every figure is a mean over the
-/// tokens of the split, so it does not depend on how they are batched. None where `stop` was set on
-/// the way, or where nothing counts.
-pub(super) fn evaluate(
-    student: &Transformer,
-    teacher: Option<&Signal>,
-    split: &Dataset,
-    batch_size: usize,
-    pad_id: u32,
-    mix: &Distillation,
-    device: &Device,
-    stop: &AtomicBool,
-) -> Option<(Evaluation, Option<Evaluation>)> {
-    let student = student.valid();
-    let mut sums = Measured::default();
-    for batch in data::epoch(split, batch_size, false, 0, 0, pad_id) {
-        if stop.load(Ordering::Relaxed) {
-            return None;
+/// What students are measured on, and against whom.
+pub(super) struct Evaluator<'a> {
+    pub(super) teacher: Option<&'a Signal>,
+    pub(super) split: &'a Dataset,
+    pub(super) batch_size: usize,
+    pub(super) pad_id: u32,
+    pub(super) mix: &'a Distillation,
+    pub(super) device: &'a Device,
+}
+
+impl Evaluator<'_> {
+    /// Measures the student on the whole split, and the teacher beside it. Every figure is a mean over
+    /// the tokens of the split, so it does not depend on how they are batched. None where `stop` was
+    /// set on the way, or where nothing counts.
+    pub(super) fn measure(
+        &self,
+        student: &Transformer,
+        stop: &AtomicBool,
+    ) -> Option<(Evaluation, Option<Evaluation>)> {
+        let student = student.valid();
+        let mut sums = Measured::default();
+        for batch in data::epoch(self.split, self.batch_size, false, 0, 0, self.pad_id) {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let Some(batch) = DeviceBatch::new(&batch, self.device) else { continue };
+            let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
+            let taught = self.teacher.map(|signal| signal.project(&batch));
+            sums += measure(student.project(hidden), taught, batch.targets, self.mix);
         }
-        let Some(batch) = DeviceBatch::new(&batch, device) else { continue };
-        let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
-        let taught = teacher.map(|signal| signal.project(&batch));
-        sums += measure(student.project(hidden), taught, batch.targets, mix);
+        (sums.rows > 0).then(|| figures(&sums))
     }
-    (sums.rows > 0).then(|| figures(&sums))
 }
 
 /// Means over the rows.

@@ -73,7 +73,7 @@ impl<'a> Log<'a> {
         self.since.push(*means);
         let row = row(mean(&self.since));
         self.tokens = row.tokens;
-        if last || row.step % self.every == 0 {
+        if last || row.step.is_multiple_of(self.every) {
             self.since.clear();
             self.write(&row)?;
         }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
 use super::error::DistillError;
-use super::evaluate::evaluate;
+use super::evaluate::Evaluator;
 use super::log::{Log, Sums, rate};
 use super::memory;
 use super::optimizer::Gradients;
@@ -88,10 +88,14 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         teacher: teacher.as_ref(),
         skipped: data.skipped,
     };
-    let measure = |state: &TrainingState| {
-        let split = data.validation.as_ref()?;
-        evaluate(&state.student, signal, split, config.evaluate.batch_size, data.pad_id, &mix, &device, stop)
-    };
+    let evaluator = data.validation.as_ref().map(|split| Evaluator {
+        teacher: signal,
+        split,
+        batch_size: config.evaluate.batch_size,
+        pad_id: data.pad_id,
+        mix: &mix,
+        device: &device,
+    });
     let mut measured = None;
 
     while state.step < steps.total {
@@ -142,8 +146,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
             agreement: None,
         })?;
         let every = config.evaluate.every as u64;
-        if state.step == steps.total || (every > 0 && state.step % every == 0) {
-            measured = measure(&state);
+        if state.step == steps.total || (every > 0 && state.step.is_multiple_of(every)) {
+            measured = evaluator.as_ref().and_then(|evaluator| evaluator.measure(&state.student, stop));
             if stop.load(Ordering::Relaxed) {
                 return Ok(Outcome::Interrupted);
             }

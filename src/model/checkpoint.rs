@@ -20,7 +20,7 @@ use super::error::ModelError;
 use super::init;
 use super::report::{LoadReport, Mismatch};
 use super::transformer::Transformer;
-use super::weights::{self, Weights};
+use super::weights::{self, Checkpoint, Weights};
 use crate::store::file::{sync_directory, write_json};
 
 /// What a tokenizer may consist of.
@@ -75,7 +75,7 @@ fn fitting(config: &ModelConfig, directory: &Path) -> Result<(Weights, LoadRepor
     }
     let expected: BTreeMap<String, Vec<usize>> = config.tensors().into_iter().collect();
     let fits = |name: &str, shape: &[usize]| expected.get(name).is_some_and(|expected| expected == shape);
-    let (stored, others) = weights::read(directory, fits)?;
+    let Checkpoint { weights, others } = weights::read(directory, fits)?;
     let mut report = LoadReport::default();
     for (name, shape) in others {
         match expected.get(&name) {
@@ -88,13 +88,12 @@ fn fitting(config: &ModelConfig, directory: &Path) -> Result<(Weights, LoadRepor
     }
     let mismatched: Vec<&String> = report.mismatched.iter().map(|m| &m.tensor).collect();
     for name in expected.keys() {
-        if stored.contains_key(name) {
+        if weights.contains_key(name) {
             report.loaded.push(name.clone());
         } else if !mismatched.contains(&name) {
             report.missing.push(name.clone());
         }
     }
-    let weights = stored.into_iter().map(|(name, (_, values))| (name, values)).collect();
     Ok((weights, report))
 }
 

@@ -337,7 +337,7 @@ impl Keys<'_> {
     }
 
     fn wrong(&self, key: &'static str, expected: String) -> ModelError {
-        let found = self.get(key).map_or_else(|| "left out".to_owned(), |value| shown(value));
+        let found = self.get(key).map_or_else(|| "left out".to_owned(), shown);
         ModelError::WrongValue { path: self.path.to_owned(), key, found, expected }
     }
 

@@ -13,8 +13,14 @@ use super::error::ModelError;
 /// Weights by name, row-major, in single precision.
 pub type Weights = BTreeMap<String, Vec<f32>>;
 
-/// A tensor as a checkpoint has it: shape and values.
-pub(super) type Stored = (Vec<usize>, Vec<f32>);
+/// The tensors of a checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoint {
+    /// Those that were asked for.
+    pub(super) weights: Weights,
+    /// The shapes of the others.
+    pub(super) others: BTreeMap<String, Vec<usize>>,
+}
 
 /// Reads the tensors of a model directory that `wanted` accepts by name and shape; of the others only
 /// the shape comes back.
@@ -25,8 +31,8 @@ pub(super) type Stored = (Vec<usize>, Vec<f32>);
 pub(super) fn read(
     directory: &Path,
     wanted: impl Fn(&str, &[usize]) -> bool,
-) -> Result<(BTreeMap<String, Stored>, BTreeMap<String, Vec<usize>>), ModelError> {
-    let mut reader = Reader { wanted, stored: BTreeMap::new(), others: BTreeMap::new() };
+) -> Result<Checkpoint, ModelError> {
+    let mut reader = Reader { wanted, found: Checkpoint::default() };
     let single = directory.join("model.safetensors");
     let index = directory.join("model.safetensors.index.json");
     if single.is_file() {
@@ -36,13 +42,12 @@ pub(super) fn read(
     } else {
         return Err(no_weights(directory));
     }
-    Ok((reader.stored, reader.others))
+    Ok(reader.found)
 }
 
 struct Reader<F> {
     wanted: F,
-    stored: BTreeMap<String, Stored>,
-    others: BTreeMap<String, Vec<usize>>,
+    found: Checkpoint,
 }
 
 impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
@@ -53,7 +58,7 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
         for (name, view) in tensors.iter() {
             let shape = view.shape().to_vec();
             if !(self.wanted)(name, &shape) {
-                self.others.insert(name.to_owned(), shape);
+                self.found.others.insert(name.to_owned(), shape);
                 continue;
             }
             let values = to_f32(view.dtype(), view.data()).ok_or_else(|| ModelError::UnsupportedType {
@@ -64,7 +69,7 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(ModelError::NotFinite { path: path.to_owned(), tensor: name.to_owned() });
             }
-            self.stored.insert(name.to_owned(), (shape, values));
+            self.found.weights.insert(name.to_owned(), values);
         }
         Ok(())
     }
@@ -92,7 +97,7 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
             self.read_file(&path)?;
         }
         for (tensor, shard) in weight_map {
-            if !self.stored.contains_key(&tensor) && !self.others.contains_key(&tensor) {
+            if !self.found.weights.contains_key(&tensor) && !self.found.others.contains_key(&tensor) {
                 return Err(ModelError::NotInShard { index: index.to_owned(), tensor, shard });
             }
         }

@@ -87,7 +87,7 @@ fn what_fits_is_loaded_and_the_rest_is_the_random_start() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("model");
     let (model, _) = write(&directory, &size(32, 2), 40);
-    let wider = SizeConfig { intermediate_size: Some(128), layers: Some(1), ..size(32, 1) };
+    let wider = SizeConfig { intermediate_size: Some(192), ..size(32, 1) };
     let config = ModelConfig::from_size(&wider, 40).unwrap();
     let (part, report) = model::load_partial(&config, &directory, 11, &Device::flex()).unwrap();
     let (stored, random, part) =

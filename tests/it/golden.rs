@@ -33,7 +33,7 @@ fn batches() -> Vec<(Vec<i64>, Vec<i64>)> {
 /// The rows that count, as positions in the flat batch, and their targets: the label one to the right.
 fn rows(labels: &[i64]) -> (Vec<i64>, Vec<i64>) {
     let [_, sequence] = SHAPE;
-    let counts = |p: &usize| (p + 1) % sequence != 0 && labels[p + 1] != -100;
+    let counts = |p: &usize| !(p + 1).is_multiple_of(sequence) && labels[p + 1] != -100;
     (0..labels.len()).filter(counts).map(|p| (p as i64, labels[p + 1])).unzip()
 }
 
