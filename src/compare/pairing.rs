@@ -8,7 +8,7 @@ use super::CompareError;
 use super::source::Side;
 use crate::report::cell::{Cell, texts};
 use crate::report::collect::{NO_SOFT_LOSS, SEED};
-use crate::report::grid::{KIND, below_common_directory, brief_name, label};
+use crate::report::grid::{KIND, below_common_directory, brief_name, is_of_loss, label};
 use crate::report::tables::{PATH_KEYS, is_configuration_column};
 
 /// A configuration with its runs on both sides.
@@ -51,6 +51,16 @@ struct Key {
     head: Vec<Option<String>>,
 }
 
+impl Key {
+    /// Whether distilled students differ in it: a baseline alone makes no difference worth a word.
+    fn varies_with_a_soft_loss(&self, kind: &Self) -> bool {
+        let values = self.base.iter().chain(&self.head).zip(kind.base.iter().chain(&kind.head));
+        // Of a run that nobody has tried the kind may not be known.
+        let has_soft_loss = |kind: &Option<String>| kind.as_ref().is_some_and(|kind| kind != NO_SOFT_LOSS);
+        distinct(values.filter(|(_, kind)| has_soft_loss(kind)).map(|(value, _)| value)) > 1
+    }
+}
+
 /// Pairs the runs by all configuration keys but the seed, where files lie, and `ignored` ones.
 ///
 /// A key that only one side has takes part if it varies there: an older table without it cannot say
@@ -78,21 +88,27 @@ pub fn pair(
         .filter(|key| distinct(key.base.iter().chain(&key.head)) > 1)
         .map(|k| k.name.clone())
         .collect();
+    let kind = keys.iter().find(|key| key.name == KIND);
     let mut labelled = Vec::new();
     for (index, key) in keys.iter().enumerate().filter(|(_, key)| varying.contains(&key.name)) {
         let brief = brief_name(&key.name, &varying);
-        labelled.push((key.name.as_str(), brief, texts(&groups, &key_column(index))?));
+        let is_named = !is_of_loss(&key.name) || kind.is_none_or(|kind| key.varies_with_a_soft_loss(kind));
+        labelled.push((key.name.as_str(), brief, is_named, texts(&groups, &key_column(index))?));
     }
     let mut pairs = Vec::new();
     for row in 0..groups.height() {
         let mut pair = read_runs(&groups, row, metrics.len())?;
-        let set = labelled
-            .iter()
-            .filter_map(|(key, name, values)| Some((*key, name.as_str(), values[row].clone()?)));
-        let parts: Vec<_> = set.collect();
-        let is_baseline = parts.iter().any(|(key, _, value)| *key == KIND && value == NO_SOFT_LOSS);
+        let mut parts = Vec::new();
+        let mut is_baseline = false;
+        for (key, name, is_named, values) in &labelled {
+            let Some(value) = values[row].clone() else { continue };
+            is_baseline |= *key == KIND && value == NO_SOFT_LOSS;
+            pair.configuration.insert((*key).to_owned(), value.clone());
+            if *is_named {
+                parts.push((*key, name.as_str(), value));
+            }
+        }
         pair.label = label(&parts, is_baseline);
-        pair.configuration = parts.into_iter().map(|(key, _, value)| (key.to_owned(), value)).collect();
         pairs.push(pair);
     }
     if !pairs.iter().any(|pair| !pair.base.is_empty() && !pair.head.is_empty()) {

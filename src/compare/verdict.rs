@@ -233,3 +233,139 @@ fn surety(difference: &Difference, fewest: usize) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(values: &[(u64, &str, Option<f64>)]) -> Vec<PairedRun> {
+        let run = |(seed, status, value): &(u64, &str, Option<f64>)| PairedRun {
+            seed: Some(*seed),
+            status: (*status).to_owned(),
+            metrics: vec![*value],
+        };
+        values.iter().map(run).collect()
+    }
+
+    fn finished(values: &[f64]) -> Vec<PairedRun> {
+        let seeded: Vec<_> =
+            values.iter().enumerate().map(|(i, v)| (i as u64, "finished", Some(*v))).collect();
+        runs(&seeded)
+    }
+
+    fn judged(base: Vec<PairedRun>, head: Vec<PairedRun>, tolerance: Tolerance) -> Vec<Row> {
+        let pair = Pair { configuration: BTreeMap::new(), label: "it".to_owned(), base, head };
+        judge(&pair, &[Metric { name: "validation/hard_loss".to_owned(), tolerance }], 0.95)
+    }
+
+    fn lower(relative: f64, absolute: f64) -> Tolerance {
+        Tolerance { relative, absolute, better: Better::Lower }
+    }
+
+    #[track_caller]
+    fn verdict(base: &[f64], head: &[f64], tolerance: Tolerance, expected: Verdict, why: &str) {
+        let rows = judged(finished(base), finished(head), tolerance);
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!(row.verdict, expected, "{row:?}");
+        assert!(row.reason.contains(why), "{:?}", row.reason);
+    }
+
+    #[test]
+    fn one_seed_is_judged_by_the_tolerance_alone() {
+        let one_percent = lower(0.01, 0.0);
+        verdict(&[1.0], &[1.02], one_percent, Verdict::Worse, "1 seed: no test possible");
+        verdict(&[1.0], &[1.005], one_percent, Verdict::Same, "1 seed: no test possible");
+        verdict(&[1.0], &[0.98], one_percent, Verdict::Better, "1 seed");
+        verdict(&[1.0], &[1.02], lower(0.01, 0.05), Verdict::Same, "1 seed");
+        verdict(&[1.0, 1.1], &[1.2], one_percent, Verdict::Worse, "1 seed");
+        let higher = Tolerance { relative: 0.0, absolute: 0.01, better: Better::Higher };
+        verdict(&[0.8], &[0.7], higher, Verdict::Worse, "1 seed");
+        verdict(&[0.8], &[0.9], higher, Verdict::Better, "1 seed");
+    }
+
+    /// p values by `scipy.stats.ttest_rel`.
+    #[test]
+    fn the_same_seeds_are_paired() {
+        let base = [1.30, 1.34, 1.25];
+        verdict(&base, &[1.35, 1.39, 1.31], lower(0.01, 0.0), Verdict::Worse, "p = 0.004, paired by seed");
+        verdict(&base, &[1.40, 1.33, 1.30], lower(0.01, 0.0), Verdict::Same, "worse, but may be chance");
+        verdict(&base, &base, lower(0.0, 0.0), Verdict::Same, "identical");
+        verdict(&base, &[1.301, 1.341, 1.2511], lower(0.01, 0.0), Verdict::Same, "p = 0.001, paired by seed");
+    }
+
+    /// p values by `scipy.stats.ttest_ind(equal_var=False)`.
+    #[test]
+    fn different_seeds_are_tested_by_welch() {
+        let base = finished(&[1.30, 1.34, 1.25]);
+        let seeds = [(7, 1.45), (8, 1.47), (9, 1.50), (10, 1.44)];
+        let head = runs(&seeds.map(|(seed, value)| (seed, "finished", Some(value))));
+        let rows = judged(base.clone(), head, lower(0.01, 0.0));
+        assert_eq!((rows[0].verdict, rows[0].reason.as_str()), (Verdict::Worse, "p = 0.010, Welch"));
+        let noisy = [(7, 1.0), (8, 1.9), (9, 1.2)].map(|(seed, value)| (seed, "finished", Some(value)));
+        let rows = judged(base, runs(&noisy), lower(0.01, 0.0));
+        assert_eq!(rows[0].verdict, Verdict::Same);
+        assert_eq!(rows[0].reason, "p = 0.822, Welch; worse, but may be chance");
+    }
+
+    #[test]
+    fn a_configuration_that_no_longer_trains_is_worse_and_one_that_is_not_there_is_missing() {
+        let base = || finished(&[1.0, 1.1]);
+        let nan = Some(f64::NAN);
+        for (base, head, expected, why) in [
+            (base(), runs(&[]), Verdict::Missing, "not in head"),
+            (
+                base(),
+                runs(&[(0, "diverged", None), (1, "diverged", None)]),
+                Verdict::Worse,
+                "2 of 2 runs diverged",
+            ),
+            (
+                base(),
+                runs(&[(0, "failed", None), (1, "planned", None)]),
+                Verdict::Missing,
+                "failed and planned",
+            ),
+            (
+                base(),
+                runs(&[(0, "damaged", None)]),
+                Verdict::Missing,
+                "1 of 1 runs not finished in head: damaged",
+            ),
+            (
+                base(),
+                runs(&[(0, "finished", None), (1, "finished", None)]),
+                Verdict::Missing,
+                "head has no figure",
+            ),
+            (base(), runs(&[(0, "finished", nan), (1, "finished", Some(1.1))]), Verdict::Worse, "no numbers"),
+            (runs(&[]), base(), Verdict::New, "not in base"),
+            (runs(&[(0, "running", None)]), base(), Verdict::New, "not finished in base: running"),
+            (runs(&[(0, "diverged", None)]), base(), Verdict::Better, "diverged in base"),
+            (runs(&[(0, "diverged", None)]), runs(&[(0, "diverged", None)]), Verdict::Same, "both sides"),
+            (runs(&[(0, "finished", None)]), base(), Verdict::New, "base has no figure"),
+        ] {
+            let rows = judged(base, head, lower(0.01, 0.0));
+            let [row] = &rows[..] else { panic!("{why}: {rows:?}") };
+            assert_eq!(row.verdict, expected, "{row:?}");
+            assert!(row.reason.contains(why), "{:?}", row.reason);
+        }
+    }
+
+    #[test]
+    fn some_seeds_that_diverge_do_not_hide_behind_the_others() {
+        let base = finished(&[1.0, 1.01, 1.02]);
+        let head = runs(&[(0, "finished", Some(1.0)), (1, "finished", Some(1.01)), (2, "diverged", None)]);
+        let verdicts: Vec<_> = judged(base, head, lower(0.05, 0.0)).into_iter().map(|r| r.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Worse, Verdict::Same]);
+    }
+
+    #[test]
+    fn what_neither_side_has_finished_is_left_out() {
+        let open = || runs(&[(0, "planned", None), (1, "failed", None)]);
+        assert_eq!(judged(open(), open(), lower(0.0, 0.0)), []);
+        assert_eq!(
+            judged(runs(&[(0, "finished", None)]), runs(&[(0, "finished", None)]), lower(0.0, 0.0)),
+            []
+        );
+    }
+}

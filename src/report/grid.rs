@@ -188,7 +188,8 @@ impl Axis {
     }
 }
 
-fn is_of_loss(key: &str) -> bool {
+/// Whether a key means nothing to a student without a soft loss.
+pub fn is_of_loss(key: &str) -> bool {
     key.starts_with("loss.") || key.starts_with("teacher.")
 }
 

@@ -31,7 +31,8 @@ pub fn render(page: &Page) -> Result<String, ReportError> {
         script: include_str!("templates/sort.js"),
         dark_plots: dark_plots(),
     };
-    Ok(environment.get_template("index.html")?.render(Serde(view))?)
+    // The engine drops the newline at the end of a template.
+    Ok(environment.get_template("index.html")?.render(Serde(view))? + "\n")
 }
 
 /// An image with a role and a name for those who cannot see it.

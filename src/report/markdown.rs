@@ -23,7 +23,8 @@ pub fn render(page: &Page) -> Result<String, ReportError> {
     });
     environment.add_filter("urlencode", |text: String| Value::from_safe_string(url_encoded(&text)));
     environment.add_template("summary.md", include_str!("templates/summary.md"))?;
-    Ok(environment.get_template("summary.md")?.render(Serde(page))?)
+    // The engine drops the newline at the end of a template.
+    Ok(environment.get_template("summary.md")?.render(Serde(page))? + "\n")
 }
 
 /// Text that Markdown shows as it is, in a table cell too.

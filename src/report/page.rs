@@ -241,7 +241,13 @@ fn configurations(evidence: &Evidence) -> Table {
             cells.push(Entry::number(mean(c.soft_loss), format::loss));
         }
         if has_agreement {
-            cells.push(Entry::number(mean(c.agreement), format::percent));
+            let margin = c.agreement.and_then(|s| s.margin(confidence));
+            cells.push(Entry::number(mean(c.agreement), |v| match margin {
+                Some(margin) => {
+                    format!("{} ± {}", format::decimals(v * 100.0, 1), format::percent(margin))
+                }
+                None => format::percent(v),
+            }));
         }
         cells.push(Entry::number(mean(c.accuracy), format::percent));
         cells.push(Entry::number(mean(c.perplexity), format::loss));

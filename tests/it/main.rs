@@ -1,5 +1,6 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
+mod compare;
 mod golden;
 mod report;
 mod runs;

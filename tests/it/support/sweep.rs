@@ -105,7 +105,11 @@ impl Sweep {
             format_version: FORMAT_VERSION,
             run_id,
             role: RunRole::Student,
-            teacher_run: config.teacher.as_ref().map(|_| self.teachers[0].clone()),
+            teacher_run: config
+                .teacher
+                .as_ref()
+                .filter(|t| t.path.is_none())
+                .map(|_| self.teachers[0].clone()),
             config: config.clone(),
             inputs: Default::default(),
         })
@@ -213,8 +217,8 @@ const TEACHER_SIZE: u64 = 3_412_736;
 
 fn set(object: &mut Value, key: &str, value: Value) {
     let mut at = object;
-    let (sections, last) = key.rsplit_once('.').unwrap();
-    for section in sections.split('.') {
+    let (sections, last) = key.rsplit_once('.').unwrap_or(("", key));
+    for section in sections.split('.').filter(|section| !section.is_empty()) {
         let map = at.as_object_mut().unwrap();
         at = map.entry(section).or_insert_with(|| Value::Object(Map::new()));
     }
