@@ -18,7 +18,7 @@ mod layers;
 mod merge;
 mod paths;
 mod problem;
-mod relevance;
+pub(crate) mod relevance;
 mod rules;
 mod schema;
 mod series;

@@ -141,7 +141,7 @@ pub(super) const CONDITIONAL: [Conditional; 21] = [
 ];
 
 /// Whether a key counts in a configuration.
-pub(super) fn counts(key: &str, config: &RunConfig) -> bool {
+pub(crate) fn counts(key: &str, config: &RunConfig) -> bool {
     CONDITIONAL.iter().find(|conditional| conditional.key == key).is_none_or(|found| (found.counts)(config))
 }
 
