@@ -42,7 +42,11 @@ fn texts_get_the_special_tokens_of_transformers_and_an_end() {
             let text = case["text"].as_str().unwrap();
             let mut ids = numbers(&case["ids"]);
             ids.push(eos);
-            assert_eq!(tokenizer.encode(Record::Text(text.to_owned())).unwrap().input_ids, ids, "{name}, {text:?}");
+            assert_eq!(
+                tokenizer.encode(Record::Text(text.to_owned())).unwrap().input_ids,
+                ids,
+                "{name}, {text:?}"
+            );
         }
     }
 }
@@ -58,7 +62,8 @@ fn the_default_of_named_templates_is_used_and_a_template_file_goes_before_them()
     };
     assert_eq!(template("{}"), DEFAULT_TEMPLATE);
     assert_eq!(template(r#"{"chat_template": "a"}"#), "a");
-    let named = r#"{"chat_template": [{"name": "rag", "template": "b"}, {"name": "default", "template": "c"}]}"#;
+    let named =
+        r#"{"chat_template": [{"name": "rag", "template": "b"}, {"name": "default", "template": "c"}]}"#;
     assert_eq!(template(named), "c");
     assert_eq!(template(r#"{"chat_template": [{"name": "only", "template": "d"}]}"#), "d");
     fs::write(dir.path().join(TEMPLATE_FILE), "e").unwrap();
