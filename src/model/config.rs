@@ -546,6 +546,7 @@ mod tests {
             let error = parse(|v| {
                 v[key] = value.clone();
                 v["head_dim"] = Value::Null;
+                v["num_key_value_heads"] = Value::Null;
             });
             let message = error.unwrap_err().to_string();
             assert!(message.contains(key) && message.starts_with("config.json"), "{key}: {message}");
