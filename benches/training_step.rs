@@ -43,7 +43,8 @@ fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
     let mix = Distillation { divergence: Some(Divergence::ForwardKl), temperature: 1.5, hard_weight: 0.5 };
     let ids: Vec<i32> = (0..batch * sequence).map(|i| ((i * 7919 + i / 3) % vocab) as i32).collect();
     let n = batch * (sequence - 1);
-    let rows: Vec<i32> = (0..batch * sequence).filter(|i| (i + 1) % sequence != 0).map(|i| i as i32).collect();
+    let rows: Vec<i32> =
+        (0..batch * sequence).filter(|i| (i + 1) % sequence != 0).map(|i| i as i32).collect();
     let targets: Vec<i32> = rows.iter().map(|&row| ids[row as usize + 1]).collect();
     let vector = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device);
     let data = DeviceBatch {
@@ -87,7 +88,12 @@ fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
     steps.sort();
     let median = steps[steps.len() / 2].as_secs_f64();
     let tokens = (batch * sequence) as f64;
-    println!("{name}: {:.0} tokens/s, {:.1} ms a step (median of {})", tokens / median, median * 1e3, steps.len());
+    println!(
+        "{name}: {:.0} tokens/s, {:.1} ms a step (median of {})",
+        tokens / median,
+        median * 1e3,
+        steps.len()
+    );
     let total: f64 = parts.iter().map(Duration::as_secs_f64).sum();
     for (part, time) in ["teacher", "student forward", "loss", "backward", "optimizer"].iter().zip(parts) {
         let time = time.as_secs_f64();

@@ -54,7 +54,9 @@ fn render(plan: &Plan) -> String {
         text::duration(seconds),
     );
     out += &match plan.speed.source {
-        SpeedSource::Runs(n) => format!("time: from {} of this experiment\n", text::plural(n, "finished run")),
+        SpeedSource::Runs(n) => {
+            format!("time: from {} of this experiment\n", text::plural(n, "finished run"))
+        }
         SpeedSource::MatrixProduct => {
             "time: a guess from one matrix product, until a run of this experiment has finished\n".to_owned()
         }

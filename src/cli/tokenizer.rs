@@ -111,7 +111,10 @@ fn train(args: &TrainArgs) -> miette::Result<ExitCode> {
     files.write(&args.output, args.force)?;
     println!("a tokenizer of {} tokens is in {}", files.vocab_size, args.output.display());
     if files.vocab_size < args.vocab_size {
-        println!("the texts have no more pairs to merge: it is smaller than the {} asked for", args.vocab_size);
+        println!(
+            "the texts have no more pairs to merge: it is smaller than the {} asked for",
+            args.vocab_size
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,11 +143,16 @@ fn record(args: &ShowArgs) -> miette::Result<Record> {
             other => Record::Text(other.concat()),
         }),
         (None, Some(path)) => {
-            let content = fs::read(path)
-                .map_err(|e| miette::miette!("cannot read {}: {e}", path.display()))?;
+            let content =
+                fs::read(path).map_err(|e| miette::miette!("cannot read {}: {e}", path.display()))?;
             let lines: Vec<&[u8]> = content.split(|&b| b == b'\n').collect();
             let line = args.line.checked_sub(1).and_then(|index| lines.get(index)).ok_or_else(|| {
-                miette::miette!("{} has {} lines, expected one of them, found {}", path.display(), lines.len(), args.line)
+                miette::miette!(
+                    "{} has {} lines, expected one of them, found {}",
+                    path.display(),
+                    lines.len(),
+                    args.line
+                )
             })?;
             let parsed = parse(line.trim_ascii(), args.form.form().as_ref());
             parsed.map(|(record, _)| record).map_err(|problem| {

@@ -84,7 +84,8 @@ impl Learner {
     }
 
     fn merge(&mut self, pair: Pair) {
-        let (left, right) = (self.bpe.tokens[pair.0 as usize].clone(), self.bpe.tokens[pair.1 as usize].clone());
+        let (left, right) =
+            (self.bpe.tokens[pair.0 as usize].clone(), self.bpe.tokens[pair.1 as usize].clone());
         let token = format!("{left}{right}");
         // Another merge may have made the same token of other parts.
         let id = *self.ids.entry(token.clone()).or_insert_with(|| {
@@ -172,8 +173,7 @@ mod tests {
         use tokenizers::{Model, Trainer};
         let text = "the cat sat on the mat and the rat sat on the cat then that hat \
                     betty bought some better butter but the butter was bitter";
-        let mut trainer =
-            BpeTrainer::builder().vocab_size(60).min_frequency(2).show_progress(false).build();
+        let mut trainer = BpeTrainer::builder().vocab_size(60).min_frequency(2).show_progress(false).build();
         let split = |text: &str| Ok(text.split_whitespace().map(str::to_owned).collect());
         trainer.feed(std::iter::once(text), split).unwrap();
         let mut model = BPE::default();

@@ -161,10 +161,8 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        let sequence = |ids: &[u32], labels: &[i32]| Sequence {
-            input_ids: ids.to_vec(),
-            labels: labels.to_vec(),
-        };
+        let sequence =
+            |ids: &[u32], labels: &[i32]| Sequence { input_ids: ids.to_vec(), labels: labels.to_vec() };
         Entry {
             vocabulary: Some(Vocabulary { size: 6400, bos: Some(0), eos: None, pad: 7 }),
             counts: Counts { records: 2, skipped: 3, truncated: 1, dropped: 4 },

@@ -140,7 +140,8 @@ impl Dataset {
 
     /// Checks that a tokenizer knows every id.
     pub(super) fn check_tokenizer(&self, vocab_size: usize) -> Result<(), DataError> {
-        let help = "the records were made with another tokenizer than `data.tokenizer`; tokenized records need none";
+        let help =
+            "the records were made with another tokenizer than `data.tokenizer`; tokenized records need none";
         self.check_ids(vocab_size, "the tokenizer's vocabulary", help.to_owned())
     }
 

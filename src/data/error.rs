@@ -146,9 +146,8 @@ impl DataError {
     /// Wraps an error of the operating system: `map_err(DataError::io("read", &path))`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
         move |source| {
-            let help = (source.kind() == std::io::ErrorKind::NotFound).then(|| {
-                "check the name; paths in an experiment file are relative to that file".to_owned()
-            });
+            let help = (source.kind() == std::io::ErrorKind::NotFound)
+                .then(|| "check the name; paths in an experiment file are relative to that file".to_owned());
             Self::Io { action, path: path.to_owned(), source, help }
         }
     }

@@ -18,9 +18,7 @@
 use std::ops::Range;
 
 use super::record::{Message, RecordProblem, Role};
-use super::template::{
-    ChatTemplate, GENERATION_END, GENERATION_START, PROBE, message_value, message_values,
-};
+use super::template::{ChatTemplate, GENERATION_END, GENERATION_START, PROBE, message_value, message_values};
 
 /// A conversation as text, and the parts of it that the assistant wrote.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,8 +48,10 @@ pub(super) fn render(
     let text = template
         .render(&values, false)
         .map_err(|reason| RecordProblem::Template { origin: template.origin().to_owned(), reason })?;
-    let uncertain =
-        |reason: &str| RecordProblem::Mask { origin: template.origin().to_owned(), reason: reason.to_owned() };
+    let uncertain = |reason: &str| RecordProblem::Mask {
+        origin: template.origin().to_owned(),
+        reason: reason.to_owned(),
+    };
 
     if template.marks_generation() {
         let masked = strip_marks(&text).ok_or_else(|| uncertain("its generation blocks are nested"))?;
@@ -110,7 +110,8 @@ impl Prober<'_> {
         let before = &self.values[..index];
         let prompt = self.template.render(before, true).ok();
         // Without an effect of the flag, the template has no generation prompt.
-        let prompt = prompt.filter(|p| self.template.render(before, false).is_ok_and(|without| without != *p));
+        let prompt =
+            prompt.filter(|p| self.template.render(before, false).is_ok_and(|without| without != *p));
         let prompt_end = prompt.filter(|p| self.text.starts_with(p.as_str())).map(|p| p.len());
 
         match self.content(index)? {
@@ -173,7 +174,8 @@ impl Prober<'_> {
     /// Leaves out white space between a special token, which ends the turn, and the next turn.
     fn trim_end(&self, start: usize, end: usize, special_tokens: &[String]) -> usize {
         let trimmed = self.text[start..end].trim_end();
-        let marked = special_tokens.iter().any(|token| !token.is_empty() && trimmed.ends_with(token.as_str()));
+        let marked =
+            special_tokens.iter().any(|token| !token.is_empty() && trimmed.ends_with(token.as_str()));
         if marked { start + trimmed.len() } else { end }
     }
 

@@ -155,7 +155,11 @@ impl Preparer<'_> {
         let built = build(files, limit, self.config, tokenizer, self.fallback_tokenizer_dirs)?;
         let names = || files.iter().map(|f| f.path.display().to_string()).collect::<Vec<_>>().join(", ");
         if built.counts.skipped > 0 {
-            tracing::warn!("{}: {} lines are no valid records and were skipped", names(), built.counts.skipped);
+            tracing::warn!(
+                "{}: {} lines are no valid records and were skipped",
+                names(),
+                built.counts.skipped
+            );
         }
         if built.counts.dropped > 0 {
             tracing::warn!(
@@ -196,10 +200,8 @@ impl Preparer<'_> {
             train_limit: _,
             validation_limit: _,
         } = self.config;
-        let settings = format!(
-            "{:?}",
-            (format, prompt, response, system, max_length, packing, on_bad_record, limit)
-        );
+        let settings =
+            format!("{:?}", (format, prompt, response, system, max_length, packing, on_bad_record, limit));
         hasher.update(&(settings.len() as u64).to_le_bytes()).update(settings.as_bytes());
         if let Some(source) = &self.source {
             source.update_digest(&mut hasher);

@@ -111,7 +111,11 @@ fn a_system_message_is_put_before_conversations_that_have_none() {
     let prepared = prepare(&config, &[], None).unwrap();
     let texts: Vec<String> =
         prepared.train.sequences.iter().map(|s| tokenizer.decode(&s.input_ids).unwrap()).collect();
-    assert!(texts[0].starts_with("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user"), "{}", texts[0]);
+    assert!(
+        texts[0].starts_with("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user"),
+        "{}",
+        texts[0]
+    );
     assert!(texts[1].starts_with("<|im_start|>system\nIt is.<|im_end|>\n<|im_start|>user"), "{}", texts[1]);
     assert_eq!(targets(&tokenizer, &prepared.train, 0), "it<|im_end|>");
 }
@@ -179,9 +183,16 @@ fn packing_keeps_every_record_and_fills_sequences() {
     assert_eq!(packed.train.tokens(), plain.train.tokens());
     assert_eq!(packed.train.target_tokens(), plain.train.target_tokens());
     assert_eq!(packed.train.counts().records, 10);
-    let joined = |p: &Prepared| -> Vec<u32> { p.train.sequences.iter().flat_map(|s| s.input_ids.clone()).collect() };
+    let joined =
+        |p: &Prepared| -> Vec<u32> { p.train.sequences.iter().flat_map(|s| s.input_ids.clone()).collect() };
     assert_eq!(joined(&packed), joined(&plain));
-    assert!(packed.train.sequences.iter().all(|s| s.input_ids.len() <= 100 && s.labels.len() == s.input_ids.len()));
+    assert!(
+        packed
+            .train
+            .sequences
+            .iter()
+            .all(|s| s.input_ids.len() <= 100 && s.labels.len() == s.input_ids.len())
+    );
 }
 
 #[test]
@@ -288,14 +299,22 @@ fn all_that_changes_the_tokens_changes_the_key() {
     is_new(&DataConfig { shuffle: false, ..original.clone() }, false, "the order of batches");
     is_new(&DataConfig { max_length: 63, ..original.clone() }, true, "the length");
     is_new(&DataConfig { packing: true, ..original.clone() }, true, "packing");
-    is_new(&DataConfig { system: Some("Be brief.".to_owned()), ..original.clone() }, true, "the system message");
+    is_new(
+        &DataConfig { system: Some("Be brief.".to_owned()), ..original.clone() },
+        true,
+        "the system message",
+    );
     is_new(&DataConfig { train_limit: Some(4), ..original.clone() }, true, "the limit");
     is_new(&DataConfig { format: DataFormat::Messages, ..original.clone() }, true, "the format");
     is_new(&DataConfig { on_bad_record: OnBadRecord::Skip, ..original.clone() }, true, "bad records");
 
     let moved = dir.path().join("moved.jsonl");
     fs::copy(&original.train.as_slice()[0], &moved).unwrap();
-    is_new(&DataConfig { train: PathList::One(moved.clone()), ..original.clone() }, false, "the name of the file");
+    is_new(
+        &DataConfig { train: PathList::One(moved.clone()), ..original.clone() },
+        false,
+        "the name of the file",
+    );
     fs::write(&moved, chat("What", "is")).unwrap();
     is_new(&DataConfig { train: PathList::One(moved), ..original.clone() }, true, "the content of the file");
 

@@ -91,10 +91,12 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Value, Error>
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
         "isspace" => all(char::is_whitespace),
-        "isupper" => none(String::new())
-            .map(|_| Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase))),
-        "islower" => none(String::new())
-            .map(|_| Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase))),
+        "isupper" => none(String::new()).map(|_| {
+            Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase))
+        }),
+        "islower" => none(String::new()).map(|_| {
+            Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase))
+        }),
         _ => Err(ErrorKind::UnknownMethod.into()),
     }
 }
@@ -212,7 +214,12 @@ fn capitalize(text: &str) -> String {
 }
 
 /// `tojson` as `transformers` has it: `json.dumps(value, ensure_ascii=False, indent=indent)`.
-pub(super) fn to_json(value: &Value, indent: Option<usize>, level: usize, out: &mut String) -> Result<(), Error> {
+pub(super) fn to_json(
+    value: &Value,
+    indent: Option<usize>,
+    level: usize,
+    out: &mut String,
+) -> Result<(), Error> {
     let line = |out: &mut String, level: usize| {
         if let Some(indent) = indent {
             out.push('\n');
@@ -298,8 +305,18 @@ struct Moment {
 pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
     const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-        "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     let (day, month) = (DAYS[NOW.weekday], MONTHS[NOW.month - 1]);
     let mut out = String::new();
@@ -332,7 +349,10 @@ pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
             Some('%') => out.push('%'),
             other => {
                 let code = other.map_or_else(String::new, |c| c.to_string());
-                return Err(Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `%{code}` is not known")));
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("strftime_now: `%{code}` is not known"),
+                ));
             }
         }
     }

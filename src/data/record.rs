@@ -115,8 +115,8 @@ impl Form {
 
 /// Reads a line. Without a form, the record shows it; the form that was used is handed back.
 pub fn parse(line: &[u8], form: Option<&Form>) -> Result<(Record, Form), RecordProblem> {
-    let text = std::str::from_utf8(line)
-        .map_err(|e| RecordProblem::InvalidUtf8 { byte: e.valid_up_to() + 1 })?;
+    let text =
+        std::str::from_utf8(line).map_err(|e| RecordProblem::InvalidUtf8 { byte: e.valid_up_to() + 1 })?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let position = format!(" at line {} column {}", error.line(), error.column());
@@ -133,9 +133,7 @@ pub fn parse(line: &[u8], form: Option<&Form>) -> Result<(Record, Form), RecordP
         None => Form::of(&fields).ok_or_else(|| RecordProblem::UnknownForm { fields: names(&fields) })?,
     };
     let record = match &form {
-        Form::Conversations => {
-            messages(&fields, "conversations", &["role", "from"], &["content", "value"])?
-        }
+        Form::Conversations => messages(&fields, "conversations", &["role", "from"], &["content", "value"])?,
         Form::Messages => messages(&fields, "messages", &["role"], &["content"])?,
         Form::PromptResponse { prompt, response } => Record::Chat(vec![
             Message { role: Role::User, content: text_field(&fields, prompt)? },
@@ -164,8 +162,10 @@ fn messages(
         let Value::String(role) = role else {
             return Err(wrong_type(format!("{at}.{role_key}"), role, "a string"));
         };
-        let role = Role::parse(role)
-            .ok_or_else(|| RecordProblem::UnknownRole { field: format!("{at}.{role_key}"), role: role.clone() })?;
+        let role = Role::parse(role).ok_or_else(|| RecordProblem::UnknownRole {
+            field: format!("{at}.{role_key}"),
+            role: role.clone(),
+        })?;
         let (content_key, content) = one_of(turn, content_keys, &at)?;
         let at = format!("{at}.{content_key}");
         let Value::String(content) = content else { return Err(wrong_type(at, content, "a string")) };
@@ -305,7 +305,9 @@ pub enum RecordProblem {
         found: &'static str,
     },
     /// The form cannot be read off the fields.
-    #[error("no field shows the form of the record: found {fields}, expected `conversations`, `messages`, `text` or `input_ids`")]
+    #[error(
+        "no field shows the form of the record: found {fields}, expected `conversations`, `messages`, `text` or `input_ids`"
+    )]
     UnknownForm {
         /// What is there.
         fields: String,
@@ -403,7 +405,9 @@ impl RecordProblem {
                  `data.response` to the names of the fields"
                 .to_owned(),
             Self::MissingField { nearest: Some(nearest), .. } => {
-                format!("did you mean `{nearest}`? Otherwise set `data.format`, `data.prompt` and `data.response` to fit the file")
+                format!(
+                    "did you mean `{nearest}`? Otherwise set `data.format`, `data.prompt` and `data.response` to fit the file"
+                )
             }
             Self::MissingField { .. } => format!(
                 "{SKIP}; if all lines are like this, set `data.format` (or `data.prompt` and `data.response`) to fit the file"
@@ -411,9 +415,11 @@ impl RecordProblem {
             Self::Template { .. } => {
                 format!("{SKIP}; another template can be set with `data.chat_template = \"FILE.jinja\"`")
             }
-            Self::Mask { .. } => "put `{% generation %}` and `{% endgeneration %}` around what the assistant says in \
+            Self::Mask { .. } => {
+                "put `{% generation %}` and `{% endgeneration %}` around what the assistant says in \
                  the template, or use another one: `data.chat_template = \"FILE.jinja\"`"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => SKIP.to_owned(),
         }
     }

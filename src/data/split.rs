@@ -116,7 +116,10 @@ impl Builder<'_> {
             for (&(line, _), result) in chunk.iter().zip(fitted) {
                 match result {
                     Ok(fitted) => {
-                        self.add(fitted, Origin { file: index, line: u32::try_from(line).unwrap_or(u32::MAX) });
+                        self.add(
+                            fitted,
+                            Origin { file: index, line: u32::try_from(line).unwrap_or(u32::MAX) },
+                        );
                     }
                     Err(problem) => self.bad(path, line, problem)?,
                 }

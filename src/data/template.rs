@@ -60,9 +60,8 @@ impl ChatTemplate {
         });
         environment.add_function("strftime_now", pycompat::strftime_now);
         environment.add_filter("tojson", to_json);
-        environment.add_filter(GENERATION_FILTER, |text: &str| {
-            format!("{GENERATION_START}{text}{GENERATION_END}")
-        });
+        environment
+            .add_filter(GENERATION_FILTER, |text: &str| format!("{GENERATION_START}{text}{GENERATION_END}"));
         for (name, token) in special_tokens {
             environment.add_global(name.clone(), token.clone());
         }
@@ -148,7 +147,8 @@ fn with_generation_filter(source: &str) -> (String, bool) {
         match replacement {
             Some(replacement) => {
                 found = true;
-                let sign = |c: Option<char>| c.filter(|c| signs.contains(c)).map(String::from).unwrap_or_default();
+                let sign =
+                    |c: Option<char>| c.filter(|c| signs.contains(c)).map(String::from).unwrap_or_default();
                 out.push_str(&sign(inside.chars().next()));
                 out.push_str(&format!(" {replacement} "));
                 out.push_str(&sign(inside.chars().next_back()));

@@ -275,7 +275,9 @@ impl Config {
         };
 
         let mut special_tokens = Vec::new();
-        for name in ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
+        for name in
+            ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+        {
             let token = match fields.get(name) {
                 None | Some(Value::Null) => continue,
                 Some(Value::Object(token)) => token.get("content"),

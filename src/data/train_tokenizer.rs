@@ -83,7 +83,10 @@ pub fn train_tokenizer(
 ///
 /// # Errors
 /// A vocabulary too small for the bytes.
-pub fn train_on_texts<T: AsRef<str> + Sync>(texts: &[T], vocab_size: usize) -> Result<TokenizerFiles, DataError> {
+pub fn train_on_texts<T: AsRef<str> + Sync>(
+    texts: &[T],
+    vocab_size: usize,
+) -> Result<TokenizerFiles, DataError> {
     let smallest = SPECIAL_TOKENS.len() + 256;
     if vocab_size < smallest {
         return Err(DataError::Train {
@@ -99,13 +102,13 @@ pub fn train_on_texts<T: AsRef<str> + Sync>(texts: &[T], vocab_size: usize) -> R
     alphabet.sort_unstable();
     let bare = Bpe { tokens: alphabet.iter().map(char::to_string).collect(), merges: Vec::new() };
     let splitter = load(&bare)?;
-    let words = texts
-        .par_iter()
-        .map(|text| count_words(&splitter, text.as_ref()))
-        .try_reduce(BTreeMap::new, |mut all, some| {
+    let words = texts.par_iter().map(|text| count_words(&splitter, text.as_ref())).try_reduce(
+        BTreeMap::new,
+        |mut all, some| {
             some.into_iter().for_each(|(word, count)| *all.entry(word).or_default() += count);
             Ok(all)
-        })?;
+        },
+    )?;
     let bpe = learn(&words, &alphabet, vocab_size - SPECIAL_TOKENS.len());
     let mut tokenizer = load(&bpe)?.to_string(true).map_err(|error| unusable(error.as_ref()))?;
     tokenizer.push('\n');
@@ -259,7 +262,8 @@ mod tests {
         for (id, token) in (0..).zip(SPECIAL_TOKENS) {
             assert_eq!(tokenizer.token_to_id(token), Some(id));
         }
-        for text in ["What is 7?", "naïve — 家 🏠\t\r\n  x", " \u{0} ", "<|im_start|>user\nhi<|im_end|>\n"] {
+        for text in ["What is 7?", "naïve — 家 🏠\t\r\n  x", " \u{0} ", "<|im_start|>user\nhi<|im_end|>\n"]
+        {
             let ids = tokenizer.encode(text, false).unwrap().get_ids().to_vec();
             assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
         }

@@ -38,7 +38,12 @@ impl DeviceBatch {
         }
         let vector = |values| Tensor::from_data(TensorData::new(values, [count]), device);
         let ids = TensorData::new(batch.input_ids.clone(), [batch.batch, batch.seq]);
-        Some(Self { ids: Tensor::from_data(ids, device), rows: vector(rows), targets: vector(targets), count })
+        Some(Self {
+            ids: Tensor::from_data(ids, device),
+            rows: vector(rows),
+            targets: vector(targets),
+            count,
+        })
     }
 }
 

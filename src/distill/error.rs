@@ -16,10 +16,18 @@ pub enum DistillError {
     Data(#[from] DataError),
     /// The student cannot be made or written.
     #[error("the student's model cannot be used")]
-    Student(#[source] #[diagnostic_source] ModelError),
+    Student(
+        #[source]
+        #[diagnostic_source]
+        ModelError,
+    ),
     /// The teacher cannot be loaded.
     #[error("the teacher's model cannot be used")]
-    Teacher(#[source] #[diagnostic_source] ModelError),
+    Teacher(
+        #[source]
+        #[diagnostic_source]
+        ModelError,
+    ),
     /// The run directory cannot be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -32,15 +40,21 @@ pub enum DistillError {
         kind: String,
     },
     /// Tokenized data say nothing of a vocabulary.
-    #[error("the vocabulary of the student is unknown: its size is not declared, and the data came without a tokenizer")]
-    #[diagnostic(help("set `student.vocab_size` (ids go up to {highest}), or name the tokenizer in `data.tokenizer`"))]
+    #[error(
+        "the vocabulary of the student is unknown: its size is not declared, and the data came without a tokenizer"
+    )]
+    #[diagnostic(help(
+        "set `student.vocab_size` (ids go up to {highest}), or name the tokenizer in `data.tokenizer`"
+    ))]
     NoVocabulary {
         /// The highest id in the data.
         highest: u32,
     },
     /// Tokens that the student has no row for.
     #[error("the tokenizer has {tokenizer} tokens, the student's vocabulary only {student}")]
-    #[diagnostic(help("leave `student.vocab_size` out, or use the tokenizer that the student was made with"))]
+    #[diagnostic(help(
+        "leave `student.vocab_size` out, or use the tokenizer that the student was made with"
+    ))]
     VocabularyTooNarrow {
         /// Tokens of the tokenizer.
         tokenizer: usize,

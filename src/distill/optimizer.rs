@@ -88,8 +88,13 @@ impl Optimizer {
             weight_decay: config.weight_decay,
             step,
         };
-        let mut update =
-            Update { path: NamePath::default(), gradients: gradients.0, moments: &mut self.moments, gradient_scale, adamw };
+        let mut update = Update {
+            path: NamePath::default(),
+            gradients: gradients.0,
+            moments: &mut self.moments,
+            gradient_scale,
+            adamw,
+        };
         model.map(&mut update)
     }
 }
@@ -110,7 +115,8 @@ impl ModuleMapper for Update<'_> {
         param.map(|tensor| {
             let shape = tensor.shape();
             let parameter = flat(tensor.without_autodiff());
-            let (parameter, moments) = adamw_step(parameter, gradient, moments, self.gradient_scale, &self.adamw);
+            let (parameter, moments) =
+                adamw_step(parameter, gradient, moments, self.gradient_scale, &self.adamw);
             self.moments.insert(name, moments);
             Tensor::from_inner(parameter.reshape(shape)).require_grad()
         })

@@ -18,7 +18,8 @@ pub fn learning_rate(config: &ScheduleConfig, peak: f64, step: u64, total: u64) 
         return peak * step / warmup;
     }
     // How much of the decay is done, and what is left of the peak then.
-    let progress = |start: f64| if total > start { ((step - start) / (total - start)).clamp(0.0, 1.0) } else { 0.0 };
+    let progress =
+        |start: f64| if total > start { ((step - start) / (total - start)).clamp(0.0, 1.0) } else { 0.0 };
     let line = |progress: f64| 1.0 - (1.0 - config.min_ratio) * progress;
     peak * match config.kind {
         ScheduleKind::Minimind => unreachable!("has no warm-up"),

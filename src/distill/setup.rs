@@ -65,7 +65,10 @@ impl Setup {
 fn teacher(directory: &Path, student: &ModelConfig, device: &Device) -> Result<Teacher, DistillError> {
     let (model, config, _) = model::load(directory, device).map_err(DistillError::teacher)?;
     if config.vocab_size < student.vocab_size {
-        return Err(DistillError::TeacherTooNarrow { teacher: config.vocab_size, student: student.vocab_size });
+        return Err(DistillError::TeacherTooNarrow {
+            teacher: config.vocab_size,
+            student: student.vocab_size,
+        });
     }
     Ok(Teacher { signal: Signal::Online(model), parameters: config.parameters() })
 }
@@ -79,7 +82,8 @@ fn student(
     let declared = &config.student;
     let Some(directory) = &declared.path else {
         let vocab_size = declared.size.vocab_size.or(data.vocab_size);
-        let vocab_size = vocab_size.ok_or_else(|| DistillError::NoVocabulary { highest: data.train.max_id() })?;
+        let vocab_size =
+            vocab_size.ok_or_else(|| DistillError::NoVocabulary { highest: data.train.max_id() })?;
         let mut sizes = ModelConfig::from_size(&declared.size, vocab_size).map_err(DistillError::student)?;
         if data.vocab_size.is_some() {
             sizes.bos_token_id = data.bos_id;

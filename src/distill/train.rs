@@ -75,7 +75,12 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
     let mut log = Log::new(job.dir.metrics_writer(true)?, observer, config.train.log_every as u64);
     log.observer.started(steps.total, student_config.parameters());
 
-    let run = Run { started, parameters: student_config.parameters(), teacher: teacher.as_ref(), skipped: data.skipped };
+    let run = Run {
+        started,
+        parameters: student_config.parameters(),
+        teacher: teacher.as_ref(),
+        skipped: data.skipped,
+    };
     let measure = |state: &TrainingState| {
         let split = data.validation.as_ref()?;
         evaluate(&state.student, signal, split, config.evaluate.batch_size, data.pad_id, &mix, &device, stop)
@@ -99,7 +104,8 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
             gradients.add(&state.student, &(loss.total.clone() * share));
             losses = Some(Sums::add(losses, loss, share));
         }
-        let learning_rate = learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
+        let learning_rate =
+            learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
         let norm = gradients.norm();
         let means = losses.map(Sums::read).unwrap_or_default();
         if !means.total.is_finite() || !norm.is_finite() {
@@ -142,7 +148,8 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
     }
 
     let tokenizer = data.tokenizer_dir.as_deref();
-    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir()).map_err(DistillError::student)?;
+    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir())
+        .map_err(DistillError::student)?;
     Ok(Outcome::Finished(run.summary(&state, &steps, log.training, measured)))
 }
 

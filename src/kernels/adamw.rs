@@ -53,7 +53,8 @@ pub fn adamw_step(
     let correction2 = 1.0 - beta2.powi(exponent);
     let root = moments.second.clone().sqrt() * (1.0 / correction2.sqrt()) + epsilon;
     let update = moments.first.clone() / root * (learning_rate / correction1);
-    let decayed = if weight_decay == 0.0 { parameter } else { parameter * (1.0 - learning_rate * weight_decay) };
+    let decayed =
+        if weight_decay == 0.0 { parameter } else { parameter * (1.0 - learning_rate * weight_decay) };
     (decayed - update, moments)
 }
 
@@ -81,7 +82,14 @@ mod tests {
     #[test]
     fn steps_follow_the_published_recurrence() {
         // Written out in double precision: decay, moments, their corrections, the step.
-        let adamw = |step| AdamW { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.5, step };
+        let adamw = |step| AdamW {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.5,
+            step,
+        };
         let (mut p, mut m, mut v) = (2.0f64, 0.0f64, 0.0f64);
         let (mut parameter, mut moments) = (vector(&[2.0]), None);
         for (step, gradient) in (1..).zip([3.0f64, -1.0, 0.25]) {

@@ -193,8 +193,11 @@ pub fn measure(
     let [vocab, _] = student.head.dims();
     let teacher = teacher.map(|teacher| teacher.narrowed(vocab));
     let targets = targets.without_autodiff();
-    let mut measured =
-        Measured { rows: n as u64, teacher: teacher.is_some().then(TeacherMeasured::default), ..Measured::default() };
+    let mut measured = Measured {
+        rows: n as u64,
+        teacher: teacher.is_some().then(TeacherMeasured::default),
+        ..Measured::default()
+    };
     for (first, rows) in chunks(n, vocab) {
         let targets = targets.clone().narrow(0, first, rows).unsqueeze_dim::<2>(1);
         let logits = student.logits(first, rows);

@@ -8,8 +8,8 @@
 //! product with a shared weight would compute one weight gradient for each sequence.
 
 mod adamw;
-mod attention;
 mod attach;
+mod attention;
 mod basic;
 mod distillation;
 mod divergence;
@@ -18,6 +18,8 @@ mod rotary;
 pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
 pub use attention::causal_attention;
 pub use basic::{embed, linear, rms_norm, swiglu};
-pub use distillation::{Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure};
+pub use distillation::{
+    Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure,
+};
 pub use divergence::Divergence;
 pub use rotary::{RotaryTable, rotary};

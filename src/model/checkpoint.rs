@@ -61,7 +61,9 @@ pub fn load_partial(
 ) -> Result<(Transformer, LoadReport), ModelError> {
     let (mut weights, report) = fitting(config, directory)?;
     for (name, shape) in config.tensors() {
-        weights.entry(name).or_insert_with_key(|name| init::tensor(name, &shape, config.initializer_range, seed));
+        weights
+            .entry(name)
+            .or_insert_with_key(|name| init::tensor(name, &shape, config.initializer_range, seed));
     }
     Ok((Transformer::from_weights(config, weights, device), report))
 }
@@ -160,7 +162,8 @@ fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), ModelError> {
     let directory = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new(".")) };
     for name in TOKENIZER_FILES {
         // A `tokenizer.json` by another name is copied under the name that everyone looks for.
-        let source = if name == "tokenizer.json" && from.is_file() { from.to_owned() } else { directory.join(name) };
+        let source =
+            if name == "tokenizer.json" && from.is_file() { from.to_owned() } else { directory.join(name) };
         if source.is_file() {
             let target = to.join(name);
             fs::copy(&source, &target).map_err(ModelError::io("copy", &source))?;

@@ -172,7 +172,9 @@ impl ModelConfig {
         let heads = keys.size("num_attention_heads", "the number of attention heads")?;
         let kv_heads = keys.size_or("num_key_value_heads", heads)?;
         if heads % kv_heads != 0 {
-            return Err(keys.wrong("num_key_value_heads", format!("a divisor of the {heads} attention heads")));
+            return Err(
+                keys.wrong("num_key_value_heads", format!("a divisor of the {heads} attention heads"))
+            );
         }
         if keys.get("head_dim").is_none() && hidden_size % heads != 0 {
             let expected = format!("a divisor of `hidden_size = {hidden_size}`");
@@ -284,8 +286,9 @@ impl ModelConfig {
         ];
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![vocab_size, hidden_size])];
         for layer in 0..self.layers {
-            let named =
-                block.iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape.clone()));
+            let named = block
+                .iter()
+                .map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape.clone()));
             tensors.extend(named);
         }
         tensors.push(("model.norm.weight".to_owned(), vec![hidden_size]));
@@ -440,7 +443,10 @@ impl Keys<'_> {
             Some("llama3") => {
                 let number = |name: &'static str| {
                     let expected = format!("an object with `{name}` above 0");
-                    inner.get(name).and_then(Value::as_f64).filter(|n| n.is_finite() && *n > 0.0)
+                    inner
+                        .get(name)
+                        .and_then(Value::as_f64)
+                        .filter(|n| n.is_finite() && *n > 0.0)
                         .ok_or_else(|| self.wrong(key, expected))
                 };
                 let scaling = Llama3Scaling {
@@ -488,7 +494,8 @@ mod tests {
         for (hidden, layers, parameters) in [(512, 1, 6_096_384), (768, 2, 17_305_344)] {
             let config = ModelConfig::from_size(&size(hidden, layers), 6400).unwrap();
             assert_eq!(config.parameters(), parameters);
-            let counted: usize = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            let counted: usize =
+                config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
             assert_eq!(counted as u64, parameters, "tensors() and parameters() count the same");
         }
     }
@@ -555,7 +562,10 @@ mod tests {
         assert_eq!(shallow, ModelConfig { layers: 1, ..base.clone() }, "nothing else changes");
         let wide = SizeConfig { hidden_size: Some(128), ..SizeConfig::default() };
         let wide = base.clone().resized(&wide).unwrap();
-        assert_eq!((wide.hidden_size, wide.head_dim, wide.intermediate_size), (128, 16, base.intermediate_size));
+        assert_eq!(
+            (wide.hidden_size, wide.head_dim, wide.intermediate_size),
+            (128, 16, base.intermediate_size)
+        );
         assert_eq!(wide.eos_token_ids, [2]);
         let wrong = SizeConfig { kv_heads: Some(3), ..SizeConfig::default() };
         assert!(matches!(base.resized(&wrong), Err(ModelError::Size(_))));

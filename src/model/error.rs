@@ -146,7 +146,9 @@ pub enum ModelError {
     },
     /// A tensor of a type that kdx does not read.
     #[error("{}: tensor `{tensor}` has type {found}; kdx reads F32, F16 and BF16", path.display())]
-    #[diagnostic(help("convert it: `model.to(torch.float32).save_pretrained(…)`; quantized weights must be dequantized first"))]
+    #[diagnostic(help(
+        "convert it: `model.to(torch.float32).save_pretrained(…)`; quantized weights must be dequantized first"
+    ))]
     UnsupportedType {
         /// The safetensors file.
         path: PathBuf,

@@ -15,10 +15,13 @@ use super::weights::Weights;
 /// deeper model begins with the layers of a shallower one.
 pub fn random(config: &ModelConfig, seed: u64) -> Weights {
     let tensors = config.tensors();
-    tensors.into_par_iter().map(|(name, shape)| {
-        let values = tensor(&name, &shape, config.initializer_range, seed);
-        (name, values)
-    }).collect()
+    tensors
+        .into_par_iter()
+        .map(|(name, shape)| {
+            let values = tensor(&name, &shape, config.initializer_range, seed);
+            (name, values)
+        })
+        .collect()
 }
 
 /// The random start of one parameter.

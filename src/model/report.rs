@@ -42,11 +42,8 @@ impl LoadReport {
             .iter()
             .map(|m| format!("{} is {:?}, expected {:?}", m.tensor, m.found, m.expected))
             .collect();
-        let parts = [
-            ("missing", &self.missing),
-            ("left over", &self.left_over),
-            ("of another shape", &mismatched),
-        ];
+        let parts =
+            [("missing", &self.missing), ("left over", &self.left_over), ("of another shape", &mismatched)];
         let parts: Vec<String> = parts
             .into_iter()
             .filter(|(_, names)| !names.is_empty())

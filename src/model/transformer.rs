@@ -106,7 +106,8 @@ impl Transformer {
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let mut weight = |name: &str| data(&format!("model.layers.{layer}.{name}.weight"));
-            let mut norm = |name: &str| Norm { weight: Param::from_tensor(Tensor::from_data(weight(name), device)) };
+            let mut norm =
+                |name: &str| Norm { weight: Param::from_tensor(Tensor::from_data(weight(name), device)) };
             let input_layernorm = norm("input_layernorm");
             let post_attention_layernorm = norm("post_attention_layernorm");
             let mut linear = |name: &str| Linear { weight: matrix(weight(name)) };
@@ -163,7 +164,9 @@ impl Transformer {
         for (index, block) in self.model.layers.iter().enumerate() {
             let normed = rms_norm(x.clone(), block.input_layernorm.weight.val(), self.shape.epsilon);
             x = x + self.attention(&block.self_attn, normed, [batch, sequence], &table);
-            if index + 1 == self.model.layers.len() && let Some(rows) = rows.take() {
+            if index + 1 == self.model.layers.len()
+                && let Some(rows) = rows.take()
+            {
                 x = x.select(0, rows);
             }
             let normed = rms_norm(x.clone(), block.post_attention_layernorm.weight.val(), self.shape.epsilon);

@@ -48,8 +48,7 @@ struct Reader<F> {
 impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
     fn read_file(&mut self, path: &Path) -> Result<(), ModelError> {
         let bytes = fs::read(path).map_err(ModelError::io("read", path))?;
-        let damaged =
-            |reason: String| ModelError::DamagedWeights { path: path.to_owned(), reason };
+        let damaged = |reason: String| ModelError::DamagedWeights { path: path.to_owned(), reason };
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         for (name, view) in tensors.iter() {
             let shape = view.shape().to_vec();

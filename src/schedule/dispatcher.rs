@@ -145,7 +145,8 @@ impl<'a> Dispatcher<'a> {
         {
             return Readiness::Later;
         }
-        let Some(teacher) = self.jobs[index].record.teacher_run.as_ref().and_then(|id| self.by_id.get(id)) else {
+        let Some(teacher) = self.jobs[index].record.teacher_run.as_ref().and_then(|id| self.by_id.get(id))
+        else {
             return Readiness::Ready;
         };
         match &self.progress[*teacher] {

@@ -72,13 +72,20 @@ fn logits_are_those_of_transformers() {
         let sum: f64 = logits.clone().into_data().iter::<f64>().map(f64::abs).sum();
         close(name, sum, expected[format!("{name}_logits_sum_abs")].as_f64().unwrap(), 1e-5);
         let row: Vec<f64> = logits.narrow(0, 0, 1).into_data().iter::<f64>().collect();
-        let expected: Vec<f64> =
-            expected[format!("{name}_logits_row0")].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let expected: Vec<f64> = expected[format!("{name}_logits_row0")]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect();
         // Relative to the row's scale: single logits pass through zero.
         let scale = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
         assert_eq!(row.len(), expected.len());
         for (found, expected) in row.iter().zip(&expected) {
-            assert!((found - expected).abs() <= 1e-4 * expected.abs().max(0.01 * scale), "{name}: {found} for {expected}");
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs().max(0.01 * scale),
+                "{name}: {found} for {expected}"
+            );
         }
     }
 }
@@ -169,9 +176,13 @@ fn the_gradient_of_every_parameter_is_that_of_pytorch() {
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(found.len(), expected.len());
     for (name, view) in expected.iter() {
-        let expected: Vec<f64> =
-            view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect();
-        let difference: f64 = found[name].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+        let expected: Vec<f64> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+            .collect();
+        let difference: f64 =
+            found[name].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
         let scale: f64 = expected.iter().map(|b| b * b).sum();
         assert!((difference / scale).sqrt() < 1e-4, "{name} is off by {:.2e}", (difference / scale).sqrt());
         // And element by element, down to a hundredth of the largest.

@@ -49,7 +49,9 @@ impl Observer for Seen {
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {
         assert!(tokens_per_second > 0.0);
         self.rows.push(row.clone());
-        if let Some((rows, stop)) = &self.stop_after && self.rows.len() >= *rows {
+        if let Some((rows, stop)) = &self.stop_after
+            && self.rows.len() >= *rows
+        {
             stop.store(true, Ordering::Relaxed);
         }
     }
@@ -93,8 +95,13 @@ impl Bench {
     ) -> Result<Outcome, distill::DistillError> {
         let record = self.record(config, RunRole::Student);
         let cache = self.cache();
-        let job =
-            Job { record: &record, dir: &self.dir, teacher_dir: None, cache_dir: &cache, device: Device::flex() };
+        let job = Job {
+            record: &record,
+            dir: &self.dir,
+            teacher_dir: None,
+            cache_dir: &cache,
+            device: Device::flex(),
+        };
         distill::train(&job, seen, stop)
     }
 }

@@ -52,7 +52,8 @@ fn text(error: &DataError, root: &Path) -> String {
     format!("{error} | {help}").replace(&format!("{}/", root.display()), "")
 }
 
-const GOOD: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+const GOOD: &str =
+    r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
 
 /// What a third line, after two good ones, does under settings.
 type Line = (&'static [u8], fn(&mut DataConfig), &'static [&'static str]);
@@ -79,15 +80,27 @@ const LINES: &[Line] = &[
     // The bytes of a line.
     (b"{\"messages\": \"\xFF\"}", any, &["invalid UTF-8 at byte 15", "expected a JSON object in UTF-8"]),
     (br#"{"messages": ["#, any, &["not valid JSON at column 14", "EOF", "on_bad_record = \"skip\""]),
-    (br#"{"messages": []} {}"#, any, &["not valid JSON at column 18", "trailing", "one JSON object on each line"]),
+    (
+        br#"{"messages": []} {}"#,
+        any,
+        &["not valid JSON at column 18", "trailing", "one JSON object on each line"],
+    ),
     (b"[1, 2]", any, &["found an array, expected a JSON object"]),
     (b"null", any, &["found null, expected a JSON object"]),
     // Conversations.
     (br#"{"text": "x"}"#, any, &["the record has no field `messages`, its fields are `text`", "data.format"]),
     (br#"{"message": []}"#, any, &["no field `messages`", "did you mean `message`?"]),
     (br#"{"messages": {}}"#, any, &["`messages` is an object, expected an array"]),
-    (br#"{"messages": ["hi"]}"#, any, &["`messages[0]` is a string, expected an object with role and content"]),
-    (br#"{"messages": [{"content": "x"}]}"#, any, &["`messages[0]` has no field `role`, its fields are `content`"]),
+    (
+        br#"{"messages": ["hi"]}"#,
+        any,
+        &["`messages[0]` is a string, expected an object with role and content"],
+    ),
+    (
+        br#"{"messages": [{"content": "x"}]}"#,
+        any,
+        &["`messages[0]` has no field `role`, its fields are `content`"],
+    ),
     (br#"{"messages": [{"role": "user"}]}"#, any, &["`messages[0]` has no field `content`"]),
     (br#"{"messages": [{"role": 1, "content": "x"}]}"#, any, &["`messages[0].role` is 1, expected a string"]),
     (
@@ -147,16 +160,32 @@ const LINES: &[Line] = &[
         tokenized,
         &["`labels` has 1 entries and `input_ids` 3, expected as many"],
     ),
-    (br#"{"input_ids": [1, -2], "labels": [1, 2]}"#, tokenized, &["`input_ids[1]` is -2, expected an integer from 0"]),
-    (br#"{"input_ids": [1, 2.5], "labels": [1, 2]}"#, tokenized, &["`input_ids[1]` is 2.5, expected an integer"]),
-    (br#"{"input_ids": [1, 2], "labels": [-1, 2]}"#, tokenized, &["`labels[0]` is -1", "\u{2212}100 or an integer"]),
+    (
+        br#"{"input_ids": [1, -2], "labels": [1, 2]}"#,
+        tokenized,
+        &["`input_ids[1]` is -2, expected an integer from 0"],
+    ),
+    (
+        br#"{"input_ids": [1, 2.5], "labels": [1, 2]}"#,
+        tokenized,
+        &["`input_ids[1]` is 2.5, expected an integer"],
+    ),
+    (
+        br#"{"input_ids": [1, 2], "labels": [-1, 2]}"#,
+        tokenized,
+        &["`labels[0]` is -1", "\u{2212}100 or an integer"],
+    ),
     (
         br#"{"input_ids": [1, 4294967296], "labels": [1, 2]}"#,
         tokenized,
         &["`input_ids[1]` is 4294967296, expected an integer from 0 to 2147483647"],
     ),
     (br#"{"input_ids": [1, "2"], "labels": [1, 2]}"#, tokenized, &["`input_ids[1]` is a string"]),
-    (br#"{"input_ids": "1 2", "labels": [1, 2]}"#, tokenized, &["`input_ids` is a string, expected an array"]),
+    (
+        br#"{"input_ids": "1 2", "labels": [1, 2]}"#,
+        tokenized,
+        &["`input_ids` is a string, expected an array"],
+    ),
 ];
 
 /// A good line for the settings of a case.
@@ -206,7 +235,11 @@ fn with_template(workplace: &mut Workplace, template: &str) {
 
 const CASES: &[Case] = &[
     // Files.
-    ("no file is named", |w| w.config.train = PathList::None, &["`data.train` names no file", "data.train = \"data.jsonl\""]),
+    (
+        "no file is named",
+        |w| w.config.train = PathList::None,
+        &["`data.train` names no file", "data.train = \"data.jsonl\""],
+    ),
     (
         "an empty list for validation",
         |w| w.config.validation = PathList::Many(vec![]),
@@ -222,8 +255,16 @@ const CASES: &[Case] = &[
         |w| w.config.validation = PathList::One(w.path("none.jsonl")),
         &["cannot read none.jsonl"],
     ),
-    ("an empty file", |w| fs::write(w.path("train.jsonl"), "").unwrap(), &["no record to use in train.jsonl", "the file is empty"]),
-    ("a file of blank lines", |w| fs::write(w.path("train.jsonl"), "\u{FEFF}\r\n \n").unwrap(), &["the file is empty"]),
+    (
+        "an empty file",
+        |w| fs::write(w.path("train.jsonl"), "").unwrap(),
+        &["no record to use in train.jsonl", "the file is empty"],
+    ),
+    (
+        "a file of blank lines",
+        |w| fs::write(w.path("train.jsonl"), "\u{FEFF}\r\n \n").unwrap(),
+        &["the file is empty"],
+    ),
     (
         "an empty file among others",
         |w| {
@@ -243,12 +284,19 @@ const CASES: &[Case] = &[
             fs::write(w.path("train.jsonl"), "\n[]\n{}\n").unwrap();
             w.config.on_bad_record = OnBadRecord::Skip;
         },
-        &["no record to use in train.jsonl", "2 lines were skipped, the first because of train.jsonl:2: found an array"],
+        &[
+            "no record to use in train.jsonl",
+            "2 lines were skipped, the first because of train.jsonl:2: found an array",
+        ],
     ),
     (
         "answers beyond the length",
         |w| w.config.max_length = 5,
-        &["no record to use", "1 records have no token that counts in their first 5", "raise `data.max_length`"],
+        &[
+            "no record to use",
+            "1 records have no token that counts in their first 5",
+            "raise `data.max_length`",
+        ],
     ),
     // Settings.
     ("a length of one", |w| w.config.max_length = 1, &["`data.max_length`: found 1, expected at least 2"]),
@@ -279,7 +327,11 @@ const CASES: &[Case] = &[
         &["`data.system`", "train.jsonl, whose records are no conversations"],
     ),
     // Tokenizers.
-    ("no tokenizer", |w| w.config.tokenizer = None, &["no tokenizer for train.jsonl", "`data.tokenizer` is not set", "kdx tokenizer train"]),
+    (
+        "no tokenizer",
+        |w| w.config.tokenizer = None,
+        &["no tokenizer for train.jsonl", "`data.tokenizer` is not set", "kdx tokenizer train"],
+    ),
     (
         "no tokenizer beside the models",
         |w| {
@@ -298,8 +350,16 @@ const CASES: &[Case] = &[
         |w| fs::remove_file(w.path("tokenizer/tokenizer.json")).unwrap(),
         &["cannot read the tokenizer tokenizer/tokenizer.json"],
     ),
-    ("a tokenizer that is no JSON", |w| w.tokenizer_file("tokenizer.json", "#"), &["tokenizer/tokenizer.json: not a tokenizer"]),
-    ("a tokenizer that is another JSON", |w| w.tokenizer_file("tokenizer.json", "{\"model\": 1}"), &["tokenizer.json: not a tokenizer"]),
+    (
+        "a tokenizer that is no JSON",
+        |w| w.tokenizer_file("tokenizer.json", "#"),
+        &["tokenizer/tokenizer.json: not a tokenizer"],
+    ),
+    (
+        "a tokenizer that is another JSON",
+        |w| w.tokenizer_file("tokenizer.json", "{\"model\": 1}"),
+        &["tokenizer.json: not a tokenizer"],
+    ),
     (
         "an empty vocabulary",
         |w| {
@@ -309,8 +369,16 @@ const CASES: &[Case] = &[
         },
         &["tokenizer.json: its vocabulary is empty"],
     ),
-    ("settings that are no JSON", |w| w.tokenizer_file("tokenizer_config.json", "{"), &["tokenizer/tokenizer_config.json: not valid JSON"]),
-    ("settings that are no object", |w| w.tokenizer_file("tokenizer_config.json", "[]"), &["tokenizer_config.json: expected a JSON object"]),
+    (
+        "settings that are no JSON",
+        |w| w.tokenizer_file("tokenizer_config.json", "{"),
+        &["tokenizer/tokenizer_config.json: not valid JSON"],
+    ),
+    (
+        "settings that are no object",
+        |w| w.tokenizer_file("tokenizer_config.json", "[]"),
+        &["tokenizer_config.json: expected a JSON object"],
+    ),
     (
         "a special token that is a number",
         |w| w.tokenizer_file("tokenizer_config.json", "{\"eos_token\": 2}"),
@@ -324,7 +392,10 @@ const CASES: &[Case] = &[
     (
         "ids of another tokenizer",
         |w| fs::write(w.path("train.jsonl"), "{\"input_ids\": [1, 262], \"labels\": [-100, 2]}").unwrap(),
-        &["train.jsonl:1: found the token id 262, expected ids below 260, the size of the tokenizer's vocabulary", "another tokenizer"],
+        &[
+            "train.jsonl:1: found the token id 262, expected ids below 260, the size of the tokenizer's vocabulary",
+            "another tokenizer",
+        ],
     ),
     // Templates.
     (

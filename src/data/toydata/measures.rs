@@ -95,11 +95,7 @@ pub(super) fn weekday(random: &mut Random) -> Exchange {
             format!("Which day is {count} days {word} {day}?"),
             format!("What day of the week is {count} days {word} {day}?"),
         ]),
-        answer: random.wording([
-            why,
-            format!("It is {result}."),
-            format!("{result}."),
-        ]),
+        answer: random.wording([why, format!("It is {result}."), format!("{result}.")]),
     }
 }
 
@@ -111,7 +107,10 @@ pub(super) fn month(random: &mut Random) -> Exchange {
     Exchange {
         question: random.any([
             format!("Which month is {count} months {word} {month}?"),
-            format!("It is {month}. Which month is it {count} months {}?", if later { "later" } else { "earlier" }),
+            format!(
+                "It is {month}. Which month is it {count} months {}?",
+                if later { "later" } else { "earlier" }
+            ),
         ]),
         answer: random.wording([
             format!("It is {result}."),
@@ -156,7 +155,8 @@ pub(super) fn date(random: &mut Random) -> Exchange {
     let (day, count) = (random.between(1, length), random.between(2, 25));
     let beyond = day + count > length;
     let next = MONTHS[(index + 1) % 12].0;
-    let result = if beyond { format!("{} {next}", day + count - length) } else { format!("{} {month}", day + count) };
+    let result =
+        if beyond { format!("{} {next}", day + count - length) } else { format!("{} {month}", day + count) };
     let why = if beyond {
         format!("{month} has {length} days, so it is {result}.")
     } else {

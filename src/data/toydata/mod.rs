@@ -120,7 +120,8 @@ pub fn toy_data(options: &ToyOptions) -> Result<ToyData, DataError> {
     let texts: Vec<&str> =
         train.iter().flat_map(|(_, e)| ["user", "\n", &e.question, "assistant", "\n", &e.answer]).collect();
     let tokenizer = train_on_texts(&texts, options.vocab_size)?;
-    let count = |part: &[(&'static str, Exchange)], name| part.iter().filter(|(kind, _)| *kind == name).count();
+    let count =
+        |part: &[(&'static str, Exchange)], name| part.iter().filter(|(kind, _)| *kind == name).count();
     let kinds = KINDS
         .iter()
         .map(|&Kind { name, .. }| KindCount {

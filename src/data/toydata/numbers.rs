@@ -5,8 +5,26 @@ use super::{Exchange, Random, sentence};
 /// The English words of a number below 200.
 pub(super) fn in_words(number: i64) -> String {
     const SMALL: [&str; 20] = [
-        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-        "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
     ];
     const TENS: [&str; 10] =
         ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
@@ -134,10 +152,8 @@ pub(super) fn comparison(random: &mut Random) -> Exchange {
     let word = if larger { "larger" } else { "smaller" };
     let (this, other) = if larger == (a > b) { (a, b) } else { (b, a) };
     Exchange {
-        question: random.any([
-            format!("Which is {word}, {a} or {b}?"),
-            format!("Is {a} or {b} the {word} number?"),
-        ]),
+        question: random
+            .any([format!("Which is {word}, {a} or {b}?"), format!("Is {a} or {b} the {word} number?")]),
         answer: random.wording([
             format!("{this} is {word} than {other}."),
             format!("{this} is {word}."),

@@ -143,10 +143,8 @@ pub(super) fn atlas(random: &mut Random) -> Exchange {
                 format!("What is the river of {name}?"),
                 format!("{name} is on which river?"),
             ]),
-            answer: random.wording([
-                format!("{name} is on the {}.", town.river),
-                format!("The {}.", town.river),
-            ]),
+            answer: random
+                .wording([format!("{name} is on the {}.", town.river), format!("The {}.", town.river)]),
         },
         1 => Exchange {
             question: random.any([
@@ -155,10 +153,8 @@ pub(super) fn atlas(random: &mut Random) -> Exchange {
                 format!("Which crop is {name} known for?"),
                 format!("What is the crop of {name}?"),
             ]),
-            answer: random.wording([
-                format!("{name} grows {}.", town.crop),
-                format!("They grow {}.", town.crop),
-            ]),
+            answer: random
+                .wording([format!("{name} grows {}.", town.crop), format!("They grow {}.", town.crop)]),
         },
         2 => Exchange {
             question: random.any([
@@ -166,7 +162,8 @@ pub(super) fn atlas(random: &mut Random) -> Exchange {
                 format!("Which colour has the flag of {name}?"),
                 format!("{name} has a flag of which colour?"),
             ]),
-            answer: random.wording([format!("The flag is {}.", town.colour), format!("It is {}.", town.colour)]),
+            answer: random
+                .wording([format!("The flag is {}.", town.colour), format!("It is {}.", town.colour)]),
         },
         3 => Exchange {
             question: random.any([
@@ -174,8 +171,10 @@ pub(super) fn atlas(random: &mut Random) -> Exchange {
                 format!("In which year was {name} founded?"),
                 format!("What is the founding year of {name}?"),
             ]),
-            answer: random
-                .wording([format!("{name} was founded in {}.", town.founded), format!("In {}.", town.founded)]),
+            answer: random.wording([
+                format!("{name} was founded in {}.", town.founded),
+                format!("In {}.", town.founded),
+            ]),
         },
         _ => {
             let others: Vec<&Town> = TOWNS.iter().filter(|other| other.name != name).collect();

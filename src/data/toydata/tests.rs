@@ -52,7 +52,8 @@ fn conversations_are_short_and_their_mask_is_the_answer() {
         let Record::Chat(messages) = &record else { panic!("{record:?}") };
         let answer = messages[1].content.clone();
         let encoded = tokenizer.encode(record).unwrap();
-        let counted: Vec<u32> = encoded.labels.iter().filter_map(|&label| u32::try_from(label).ok()).collect();
+        let counted: Vec<u32> =
+            encoded.labels.iter().filter_map(|&label| u32::try_from(label).ok()).collect();
         assert_eq!(tokenizer.decode(&counted).unwrap(), format!("{answer}<|im_end|>"));
         assert!(encoded.input_ids.len() <= 96, "{line}");
         tokens += encoded.input_ids.len();
@@ -154,7 +155,9 @@ fn sums_and_differences_in_words_are_right() {
         let mut at = 0;
         while at < words.len() {
             // The longest run of words that is a number: "one hundred and two" is one.
-            let run = (1..=4).rev().find(|n| at + n <= words.len() && values.contains_key(&words[at..at + n].join(" ")));
+            let run = (1..=4)
+                .rev()
+                .find(|n| at + n <= words.len() && values.contains_key(&words[at..at + n].join(" ")));
             if let Some(n) = run {
                 found.push(values[&words[at..at + n].join(" ")]);
             }
@@ -216,17 +219,15 @@ fn computed_answers_agree_with_a_second_way_to_compute_them() {
 fn calendar_and_clock_answers_agree_with_a_count_of_days_and_minutes() {
     check(measures::clock, |question, answer| {
         let n = numbers_of(question);
-        let (start, minutes) = if question.starts_with("It is") {
-            (n[0] * 60 + n[1], n[2])
-        } else {
-            (n[1] * 60 + n[2], n[0])
-        };
+        let (start, minutes) =
+            if question.starts_with("It is") { (n[0] * 60 + n[1], n[2]) } else { (n[1] * 60 + n[2], n[0]) };
         let back = question.contains("ago") || question.contains("before");
         let end = (start + 24 * 60 + if back { -minutes } else { minutes }) % (24 * 60);
         numbers_of(answer) == [end / 60, end % 60]
     });
     check(measures::weekday, |question, answer| {
-        const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        const DAYS: [&str; 7] =
+            ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
         let mut day = DAYS.iter().position(|day| question.contains(day)).unwrap();
         for _ in 0..numbers_of(question)[0] {
             day = if question.contains("after") { (day + 1) % 7 } else { (day + 6) % 7 };
@@ -241,7 +242,15 @@ fn calendar_and_clock_answers_agree_with_a_count_of_days_and_minutes() {
         };
         let n = numbers_of(question);
         let (day, count) = if question.starts_with("It is") { (n[0], n[1]) } else { (n[1], n[0]) };
-        let month = question.split([' ', '?', '.']).find(|word| word.len() > 2 && word.ends_with(['y', 'h', 'l', 'e', 't', 'r']) && word.starts_with(char::is_uppercase) && !["What"].contains(word)).unwrap();
+        let month = question
+            .split([' ', '?', '.'])
+            .find(|word| {
+                word.len() > 2
+                    && word.ends_with(['y', 'h', 'l', 'e', 't', 'r'])
+                    && word.starts_with(char::is_uppercase)
+                    && !["What"].contains(word)
+            })
+            .unwrap();
         let right = if day + count > days(month) { day + count - days(month) } else { day + count };
         last_number(answer) == Some(right)
     });

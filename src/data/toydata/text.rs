@@ -38,10 +38,8 @@ pub(super) fn capitals(random: &mut Random) -> Exchange {
     let given = spaced(&letters(random, count));
     let result = given.to_uppercase();
     Exchange {
-        question: random.any([
-            format!("Write {given} in capitals."),
-            format!("Put {given} into upper case."),
-        ]),
+        question: random
+            .any([format!("Write {given} in capitals."), format!("Put {given} into upper case.")]),
         answer: random.wording([
             format!("{result}."),
             format!("It is {result}."),
@@ -104,10 +102,8 @@ pub(super) fn sorted_numbers(random: &mut Random) -> Exchange {
     let result = list(&sorted);
     let order = if falling { "from large to small" } else { "from small to large" };
     Exchange {
-        question: random.any([
-            format!("Sort {given} {order}."),
-            format!("Put these numbers in order {order}: {given}."),
-        ]),
+        question: random
+            .any([format!("Sort {given} {order}."), format!("Put these numbers in order {order}: {given}.")]),
         answer: random.wording([
             format!("{result}."),
             format!("The order is {result}."),
@@ -129,10 +125,8 @@ pub(super) fn sorted_words(random: &mut Random) -> Exchange {
     let joined = words.join(", ");
     let spoken = enumerate(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
     Exchange {
-        question: random.any([
-            format!("Sort {given} by the alphabet."),
-            format!("Put {given} in alphabetical order."),
-        ]),
+        question: random
+            .any([format!("Sort {given} by the alphabet."), format!("Put {given} in alphabetical order.")]),
         answer: random.wording([
             format!("{joined}."),
             format!("In order: {joined}."),

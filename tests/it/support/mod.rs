@@ -15,7 +15,11 @@ pub fn golden(name: &str) -> PathBuf {
 #[track_caller]
 pub fn close(what: &str, found: f64, expected: f64, relative: f64) {
     let error = (found - expected).abs();
-    assert!(error <= relative * expected.abs(), "{what}: {found} for {expected}, off by {:.2e}", error / expected.abs());
+    assert!(
+        error <= relative * expected.abs(),
+        "{what}: {found} for {expected}, off by {:.2e}",
+        error / expected.abs()
+    );
 }
 
 /// Ids of a batch as a tensor `[batch, sequence]`.
