@@ -141,7 +141,28 @@ fn record(args: &ShowArgs) -> miette::Result<Record> {
             }
             other => Record::Text(other.concat()),
         }),
+<<<<<<< HEAD
         (None, Some(path)) => Ok(read_record(path, args.line, args.form.form().as_ref())?),
+=======
+        (None, Some(path)) => {
+            let content =
+                fs::read(path).map_err(|e| miette::miette!("cannot read {}: {e}", path.display()))?;
+            let lines: Vec<&[u8]> = content.split(|&b| b == b'\n').collect();
+            let line = args.line.checked_sub(1).and_then(|index| lines.get(index)).ok_or_else(|| {
+                miette::miette!(
+                    "{} has {} lines, expected one of them, found {}",
+                    path.display(),
+                    lines.len(),
+                    args.line
+                )
+            })?;
+            let parsed = parse(line.trim_ascii(), args.form.form().as_ref());
+            parsed.map(|(record, _)| record).map_err(|problem| {
+                let help = problem.help();
+                DataError::Record { path: path.clone(), line: args.line as u64, problem, help }.into()
+            })
+        }
+>>>>>>> report
         (None, None) => Err(miette::miette!("nothing to show: give --text or --file")),
     }
 }

@@ -8,7 +8,8 @@ use super::CompareError;
 use super::source::Side;
 use crate::report::cell::{Cell, texts};
 use crate::report::collect::{NO_SOFT_LOSS, SEED};
-use crate::report::grid::{KIND, below_common_directory, brief_name, is_of_loss, label};
+use crate::report::grid::{below_common_directory, brief_name, label};
+use crate::report::relevance::{KIND, has_place};
 use crate::report::tables::{PATH_KEYS, is_configuration_column};
 
 /// A configuration with its runs on both sides.
@@ -52,12 +53,19 @@ struct Key {
 }
 
 impl Key {
-    /// Whether distilled students differ in it: a baseline alone makes no difference worth a word.
-    fn varies_with_a_soft_loss(&self, kind: &Self) -> bool {
+    /// Whether configurations differ in it to which it means something: a baseline alone makes no
+    /// difference worth a word.
+    fn is_worth_naming(&self, kind: Option<&Self>) -> bool {
+        let Some(kind) = kind else { return true };
         let values = self.base.iter().chain(&self.head).zip(kind.base.iter().chain(&kind.head));
         // Of a run that nobody has tried the kind may not be known.
-        let has_soft_loss = |kind: &Option<String>| kind.as_ref().is_some_and(|kind| kind != NO_SOFT_LOSS);
-        distinct(values.filter(|(_, kind)| has_soft_loss(kind)).map(|(value, _)| value)) > 1
+        let counts = |kind: &Option<String>| {
+            let kind = kind.as_deref();
+            kind.is_some()
+                && has_place(&self.name, kind)
+                && !(self.name == KIND && kind == Some(NO_SOFT_LOSS))
+        };
+        distinct(values.filter(|(_, kind)| counts(kind)).map(|(value, _)| value)) > 1
     }
 }
 
@@ -92,23 +100,25 @@ pub fn pair(
     let mut labelled = Vec::new();
     for (index, key) in keys.iter().enumerate().filter(|(_, key)| varying.contains(&key.name)) {
         let brief = brief_name(&key.name, &varying);
-        let is_named = !is_of_loss(&key.name) || kind.is_none_or(|kind| key.varies_with_a_soft_loss(kind));
+        let is_named = key.is_worth_naming(kind);
         labelled.push((key.name.as_str(), brief, is_named, texts(&groups, &key_column(index))?));
     }
     let mut pairs = Vec::new();
     for row in 0..groups.height() {
         let mut pair = read_runs(&groups, row, metrics.len())?;
         let mut parts = Vec::new();
-        let mut is_baseline = false;
+        let mut kind = None;
         for (key, name, is_named, values) in &labelled {
             let Some(value) = values[row].clone() else { continue };
-            is_baseline |= *key == KIND && value == NO_SOFT_LOSS;
+            if *key == KIND {
+                kind = Some(value.clone());
+            }
             pair.configuration.insert((*key).to_owned(), value.clone());
             if *is_named {
                 parts.push((*key, name.as_str(), value));
             }
         }
-        pair.label = label(&parts, is_baseline);
+        pair.label = label(&parts, kind.as_deref());
         pairs.push(pair);
     }
     if !pairs.iter().any(|pair| !pair.base.is_empty() && !pair.head.is_empty()) {

@@ -8,6 +8,10 @@
 //! product with a shared weight would compute one weight gradient for each sequence.
 
 mod adamw;
+<<<<<<< HEAD
+=======
+mod attach;
+>>>>>>> report
 mod attention;
 mod basic;
 mod distillation;

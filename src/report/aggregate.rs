@@ -4,7 +4,8 @@ use polars::prelude::*;
 use serde::Serialize;
 
 use super::cell::{Cell, numbers};
-use super::grid::{Axis, BASELINE, Grid, has_soft_loss};
+use super::grid::{Axis, BASELINE, Grid};
+use super::relevance::{KIND, in_place};
 use super::statistics::{Sample, Seeded};
 use super::tables::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
 
@@ -112,7 +113,7 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
         let cells: Vec<Cell> = cells.iter().map(|column| Cell::of(column, row)).collect();
         let is_baseline = baseline.get(row).unwrap_or(false);
         Configuration {
-            label: grid.label(&cells, is_baseline),
+            label: grid.label(&cells),
             cells,
             is_baseline,
             planned: planned[row].unwrap_or(0.0) as usize,
@@ -216,8 +217,11 @@ fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult
     }
     // Baselines have no place on the axes of the loss, and on others they would count as one more
     // distilled configuration.
+    for axis in [Some(axis), series].into_iter().flatten() {
+        rows = rows.filter(in_place(runs, &axis.key)?);
+    }
     if is_distilled(runs)? && series.is_none_or(|series| series.key != BASELINE) {
-        rows = rows.filter(has_soft_loss(runs));
+        rows = rows.filter(in_place(runs, KIND)?);
     }
     // The sums of a group run in one order on every machine only if the rows are sorted.
     Ok(rows.sort([axis.key.as_str()], SortMultipleOptions::default().with_maintain_order(true)))
@@ -225,7 +229,7 @@ fn on_axis(runs: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResult
 
 /// Whether any finished run has a soft loss.
 fn is_distilled(runs: &DataFrame) -> PolarsResult<bool> {
-    let distilled = finished(runs).filter(has_soft_loss(runs)).select([len()]).collect()?;
+    let distilled = finished(runs).filter(in_place(runs, KIND)?).select([len()]).collect()?;
     Ok(numbers(&distilled, "len")?.first().copied().flatten().is_some_and(|n| n > 0.0))
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 use super::ReportError;
 use super::flatten::flatten;
+use super::relevance::KIND;
+use crate::experiment::config::LossKind;
 use crate::store::{
     ExperimentRecord, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus,
     RunSummary, Store, StoreError,
@@ -105,6 +107,16 @@ impl Collected {
         }
     }
 
+    /// Which runs learn from labels alone: those without a soft loss, or, where the experiment has
+    /// none, those whose soft loss weighs nothing.
+    pub fn baselines(&self) -> Vec<bool> {
+        let declared: Vec<bool> = self.runs.iter().map(CollectedRun::has_no_soft_loss).collect();
+        if declared.contains(&true) {
+            return declared;
+        }
+        self.runs.iter().map(CollectedRun::weighs_labels_alone).collect()
+    }
+
     /// Runs and teachers that cannot be read, with what is wrong.
     pub fn damaged(&self) -> impl Iterator<Item = (&RunId, &str)> {
         self.runs.iter().chain(&self.teachers).filter_map(|run| match &run.standing {
@@ -180,12 +192,17 @@ impl CollectedRun {
         self.standing == Standing::State(RunState::Finished)
     }
 
-    /// Whether the student learns from labels alone: there is no soft loss, or it weighs nothing.
-    pub fn is_baseline(&self) -> bool {
+    /// Whether there is no soft loss at all: the declared baseline.
+    fn has_no_soft_loss(&self) -> bool {
         match &self.record {
-            Some(record) => record.config.teacher.is_none() || record.config.loss.hard_weight() >= 1.0,
-            None => self.config.iter().any(|(k, v)| k == "loss.kind" && v.as_str() == Some(NO_SOFT_LOSS)),
+            Some(record) => record.config.teacher.is_none() || record.config.loss.kind == LossKind::None,
+            None => self.config.iter().any(|(k, v)| k == KIND && v.as_str() == Some(NO_SOFT_LOSS)),
         }
+    }
+
+    /// Whether the soft loss weighs nothing.
+    fn weighs_labels_alone(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.config.loss.hard_weight() >= 1.0)
     }
 
     /// The seed of its training, where it is known.

@@ -137,6 +137,8 @@ pub struct StudentGroup<'a> {
     pub baseline: &'a Configuration,
     /// The others, best first, each with its difference to the baseline (negative is better).
     pub distilled: Vec<(&'a Configuration, Difference)>,
+    /// The baseline that was measured by the teacher of the best: agreement is with a teacher.
+    pub baseline_of_best: Option<&'a Configuration>,
 }
 
 /// Every student that has a finished baseline and a finished distilled configuration, in the order
@@ -163,7 +165,13 @@ pub fn student_groups<'a>(
         if !distilled.is_empty() {
             let words = of_student.iter().filter(|i| grid.axes[**i].cells.len() > 1);
             let words: Vec<String> = words.map(|&i| grid.axes[i].phrase(&baseline.cells[i])).collect();
-            groups.push(StudentGroup { label: words.join(", "), baseline, distilled });
+            let best = distilled[0].0;
+            let of_teacher = |i: &usize| grid.axes[*i].key.starts_with("teacher.");
+            let same_teacher = |c: &Configuration| {
+                (0..grid.axes.len()).filter(of_teacher).all(|i| c.cells[i] == best.cells[i])
+            };
+            let baseline_of_best = measured().find(|c| c.is_baseline && same(c, best) && same_teacher(c));
+            groups.push(StudentGroup { label: words.join(", "), baseline, distilled, baseline_of_best });
         }
     }
     groups
@@ -202,7 +210,7 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
         ),
     };
     let mut text = format!("{verdict} ({}; {with}).", how(best, difference, confidence));
-    text += &agreement(group.baseline, best, confidence).unwrap_or_default();
+    text += &group.baseline_of_best.and_then(|b| agreement(b, best, confidence)).unwrap_or_default();
     if n > 1 {
         let better = group.distilled.iter().filter(|(_, d)| d.mean < 0.0).count();
         text +=

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::collect::{NO_SOFT_LOSS, SEED};
 use super::format;
+use super::relevance::{KIND, counts, is_of_loss, places};
 use super::tables::{PATH_KEYS, is_configuration_column};
 
 /// The keys in which the runs of an experiment differ, the seed left out.
@@ -25,8 +26,8 @@ pub struct Axis {
     pub name: String,
     /// The same among other settings of a student: `hidden size`.
     brief: String,
-    /// Its values: numbers by size, others in the plan's order. Those that only runs without a
-    /// soft loss have are left out of the keys of `[loss]` and `[teacher]`, where they mean nothing.
+    /// Its values: numbers by size, others in the plan's order. Those are left out that only runs
+    /// have to which the key means nothing.
     pub cells: Vec<Cell>,
     /// The values as text.
     pub labels: Vec<String>,
@@ -82,22 +83,26 @@ impl Grid {
 
     /// What people call a configuration: `forward_kl, temperature 2, alpha 0.5`. `cells` are its
     /// values in the order of [`Grid::axes`].
-    pub fn label(&self, cells: &[Cell], baseline: bool) -> String {
-        let parts =
-            self.axes.iter().zip(cells).filter(|(axis, cell)| axis.cells.len() > 1 && **cell != Cell::Null);
-        let parts = parts.map(|(axis, cell)| (axis.key.as_str(), axis.brief.as_str(), axis.text(cell)));
-        label(&parts.collect::<Vec<_>>(), baseline)
+    pub fn label(&self, cells: &[Cell]) -> String {
+        let set = || self.axes.iter().zip(cells).filter(|(_, cell)| **cell != Cell::Null);
+        let kind = set().find(|(axis, _)| axis.key == KIND).map(|(_, cell)| cell.to_string());
+        let named = set().filter(|(axis, _)| axis.cells.len() > 1);
+        let parts = named.map(|(axis, cell)| (axis.key.as_str(), axis.brief.as_str(), axis.text(cell)));
+        label(&parts.collect::<Vec<_>>(), kind.as_deref())
     }
 }
 
-/// What people call a configuration with these keys, names and values.
-pub fn label(parts: &[(&str, &str, String)], baseline: bool) -> String {
-    let mut parts: Vec<_> = parts.iter().filter(|(key, ..)| !(baseline && is_of_loss(key))).collect();
+/// What people call a configuration with these keys, names and values. `kind` is its soft loss, where
+/// configurations differ in it.
+pub fn label(parts: &[(&str, &str, String)], kind: Option<&str>) -> String {
+    let is_alone = kind == Some(NO_SOFT_LOSS);
+    let counting = parts.iter().filter(|(key, ..)| counts(key, kind) && !(is_alone && *key == KIND));
+    let mut parts: Vec<_> = counting.collect();
     // The kind says most, wherever it stands in the file.
     parts.sort_by_key(|(key, ..)| *key != KIND);
     let mut words: Vec<String> =
         parts.into_iter().map(|(key, name, value)| phrase(key, name, value)).collect();
-    if baseline {
+    if is_alone {
         words.insert(0, LABELS_ALONE.to_owned());
     }
     if words.is_empty() { "the only configuration".to_owned() } else { words.join(", ") }
@@ -108,9 +113,6 @@ fn phrase(key: &str, name: &str, value: &str) -> String {
     if key == KIND { value.to_owned() } else { format!("{name} {value}") }
 }
 
-/// The key of the soft loss.
-pub const KIND: &str = "loss.kind";
-
 /// The column of the runs table that tells students that learn from labels alone.
 pub const BASELINE: &str = "baseline";
 
@@ -120,11 +122,11 @@ pub const LABELS_ALONE: &str = "labels alone";
 impl Axis {
     fn of(runs: &DataFrame, key: &str, varying: &[String]) -> PolarsResult<Self> {
         let column = runs.column(key)?;
-        let skip = if is_of_loss(key) { without_soft_loss(runs)? } else { vec![false; runs.height()] };
+        let places = places(runs, key)?;
         let mut cells: Vec<Cell> = Vec::new();
-        for (row, skip) in skip.iter().enumerate() {
+        for (row, has_place) in places.into_iter().enumerate() {
             let cell = Cell::of(column, row);
-            if !skip && cell != Cell::Null && !cells.contains(&cell) {
+            if has_place && cell != Cell::Null && !cells.contains(&cell) {
                 cells.push(cell);
             }
         }
@@ -143,7 +145,7 @@ impl Axis {
         Ok(Self { key: key.to_owned(), name, brief: brief_name(key, varying), cells, labels, spacing, title })
     }
 
-    /// Whether the key means nothing to a student without a soft loss.
+    /// Whether the key belongs to what a student is taught with.
     pub fn is_of_loss(&self) -> bool {
         is_of_loss(&self.key)
     }
@@ -185,28 +187,6 @@ impl Axis {
     /// A value in a sentence.
     pub fn phrase(&self, cell: &Cell) -> String {
         phrase(&self.key, &self.brief, &self.text(cell))
-    }
-}
-
-/// Whether a key means nothing to a student without a soft loss.
-pub fn is_of_loss(key: &str) -> bool {
-    key.starts_with("loss.") || key.starts_with("teacher.")
-}
-
-/// Which runs have no soft loss by their kind, not by a weight of zero: alpha 1 is a point of its
-/// axis like any other.
-fn without_soft_loss(runs: &DataFrame) -> PolarsResult<Vec<bool>> {
-    match runs.column(KIND) {
-        Ok(kind) => Ok(kind.str()?.iter().map(|kind| kind == Some(NO_SOFT_LOSS)).collect()),
-        Err(_) => Ok(vec![false; runs.height()]),
-    }
-}
-
-/// The same as an expression, to leave such runs out of a query.
-pub fn has_soft_loss(runs: &DataFrame) -> Expr {
-    match runs.column(KIND) {
-        Ok(_) => col(KIND).neq_missing(lit(NO_SOFT_LOSS)),
-        Err(_) => lit(true),
     }
 }
 
@@ -349,7 +329,7 @@ mod tests {
         assert_eq!(grid.axes[0].labels, ["1", "2"]);
         let cells =
             |t: f64, kind: &str, a: f64| [Cell::Number(t), Cell::Text(kind.to_owned()), Cell::Number(a)];
-        assert_eq!(grid.label(&cells(2.0, "forward_kl", 0.5), false), "temperature 2");
-        assert_eq!(grid.label(&cells(1.5, "none", 1.0), true), "labels alone");
+        assert_eq!(grid.label(&cells(2.0, "forward_kl", 0.5)), "temperature 2");
+        assert_eq!(grid.label(&cells(1.5, "none", 1.0)), "labels alone");
     }
 }

@@ -25,6 +25,7 @@ mod manifest;
 pub(crate) mod markdown;
 mod page;
 mod plots;
+pub(crate) mod relevance;
 pub mod statistics;
 pub(crate) mod tables;
 

@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::aggregate::Configuration;
-use super::collect::{CollectedRun, Standing};
+use super::collect::{CollectedRun, NO_SOFT_LOSS, Standing};
 use super::findings::{Evidence, Finding, confidence_text, findings, status_counts, student_groups};
 use super::format;
-use super::grid::{Axis, KIND, LABELS_ALONE};
+use super::grid::{Axis, LABELS_ALONE};
 use super::plots::Plot;
+use super::relevance::{KIND, counts};
 use super::statistics::Sample;
 use crate::store::{Evaluation, RunState};
 
@@ -156,13 +157,13 @@ fn shown_axes<'a>(evidence: &Evidence<'a>) -> (Vec<(usize, &'a Axis)>, bool) {
     (axes, has_baseline && !tells)
 }
 
-fn axis_entry(axis: &Axis, configuration: &Configuration, index: usize) -> Entry {
+/// The value of a configuration on an axis; a dash where it means nothing.
+fn axis_entry(axis: &Axis, configuration: &Configuration, index: usize, kind: Option<&str>) -> Entry {
     let cell = &configuration.cells[index];
-    if configuration.is_baseline && axis.key == KIND && axis.index(cell).is_none() {
+    if axis.key == KIND && kind == Some(NO_SOFT_LOSS) {
         return Entry::text(LABELS_ALONE);
     }
-    // What the axis does not hold is a setting that means nothing here.
-    if configuration.is_baseline && axis.is_of_loss() && axis.key != KIND {
+    if !counts(&axis.key, kind) {
         return Entry::text("–");
     }
     Entry { text: axis.text(cell), sort: cell.number() }
@@ -215,12 +216,14 @@ fn configurations(evidence: &Evidence) -> Table {
     let loss_digits = format::common_precision(evidence.configurations.iter().filter_map(margin_of));
     let margins = groups.iter().flat_map(|g| &g.distilled).filter_map(|(_, d)| Some(d.tested?.margin));
     let difference_digits = format::common_precision(margins);
+    let kind_axis = evidence.grid.keys().position(|key| key == KIND);
     for (rank, c) in evidence.configurations.iter().enumerate() {
         let mut cells = vec![match c.hard_loss {
             Some(_) => Entry { text: (rank + 1).to_string(), sort: Some((rank + 1) as f64) },
             None => Entry::text("–"),
         }];
-        cells.extend(axes.iter().map(|(index, axis)| axis_entry(axis, c, *index)));
+        let kind = kind_axis.map(|index| c.cells[index].to_string());
+        cells.extend(axes.iter().map(|(index, axis)| axis_entry(axis, c, *index, kind.as_deref())));
         if axes.is_empty() || tell_baseline {
             cells.push(Entry::text(if c.is_baseline { LABELS_ALONE } else { "teacher and labels" }));
         }
@@ -273,7 +276,7 @@ fn configurations(evidence: &Evidence) -> Table {
 /// The configuration of a run as text, its seed left out.
 fn run_label(evidence: &Evidence, run: &CollectedRun) -> String {
     let cells = evidence.grid.axes.iter().map(|axis| axis.cell_of(&run.config)).collect::<Vec<_>>();
-    evidence.grid.label(&cells, run.is_baseline())
+    evidence.grid.label(&cells)
 }
 
 fn runs(evidence: &Evidence) -> Table {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::ReportError;
 use super::collect::{Collected, CollectedRun};
 use super::flatten::{column, union_of_keys};
+use super::grid::BASELINE;
 use crate::store::{Evaluation, MetricRow, RunId, RunSummary, Split};
 
 /// Held-out cross-entropy on the labels, nats a token: what the pages rank by.
@@ -55,7 +56,7 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
         teacher("teacher/accuracy", runs, |v| v.accuracy),
         summary("teacher_parameters", runs, |s| s.teacher_parameters),
         text("teacher_run", runs, |run| Some(run.record.as_ref()?.teacher_run.as_ref()?.0.clone())),
-        of("baseline", runs, |run| Some(run.is_baseline())),
+        Column::new(BASELINE.into(), collected.baselines()),
         summary("steps", runs, |s| Some(s.steps)),
         summary("epochs", runs, |s| Some(s.epochs)),
         summary("diverged_at", runs, |s| s.diverged_at),

@@ -460,6 +460,41 @@ fn the_teacher_has_a_row_of_its_own() {
     assert_eq!(trained.len(), 1);
 }
 
+/// `logit_mse` has no temperature, and an alpha of 1 makes no baseline where one is declared.
+#[test]
+fn settings_that_mean_nothing_are_neither_named_nor_averaged() {
+    let mut sweep = Sweep::new("mixed", &["loss.kind", "loss.temperature", "loss.alpha"]);
+    for (kind, temperature, alpha) in [
+        ("js", 1.0, 0.5),
+        ("js", 4.0, 0.5),
+        ("js", 1.0, 1.0),
+        ("js", 4.0, 1.0),
+        ("logit_mse", 1.0, 0.5),
+        ("none", 1.0, 1.0),
+    ] {
+        let point = [
+            ("loss.kind", json!(kind)),
+            ("loss.temperature", json!(temperature)),
+            ("loss.alpha", json!(alpha)),
+        ];
+        sweep.run(&point, End::Finished);
+    }
+    let out = sweep.beside("report");
+    write(&sweep.store(), "mixed", &out).unwrap();
+    let runs = parquet(&out.join("runs.parquet"));
+    let baselines: Vec<_> = runs.column("baseline").unwrap().bool().unwrap().iter().flatten().collect();
+    assert_eq!(baselines, [false, false, false, false, false, true]);
+    let summary = read(&out.join("summary.md"));
+    for label in ["| js, temperature 4, alpha 1 |", "| logit\\_mse, alpha 0.5 |", "| labels alone |"] {
+        assert!(summary.contains(label), "{label} in {summary}");
+    }
+    let row = |kind: &str| {
+        summary.lines().find(|line| line.contains(kind) && line.contains("%")).unwrap().to_owned()
+    };
+    assert!(row("| logit\\_mse |").contains("| logit\\_mse | – | 0.5 |"), "{}", row("| logit\\_mse |"));
+    assert!(row("| labels alone |").contains("| labels alone | – | – |"), "{}", row("| labels alone |"));
+}
+
 /// Not a check: writes reports for people to look at, into the folder that KDX_LOOK names.
 #[test]
 #[ignore = "writes reports to look at"]

@@ -10,7 +10,8 @@ use crate::report::ReportError;
 use crate::report::aggregate::{self, Dot, Marginal, dots};
 use crate::report::cell::Cell;
 use crate::report::format;
-use crate::report::grid::{Axis, BASELINE, KIND, LABELS_ALONE, Spacing};
+use crate::report::grid::{Axis, BASELINE, LABELS_ALONE, Spacing};
+use crate::report::relevance::KIND;
 
 /// Held-out hard loss along one axis.
 pub struct AxisPlot {

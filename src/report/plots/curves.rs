@@ -10,7 +10,8 @@ use super::{Data, DrawError, Figure};
 use crate::report::ReportError;
 use crate::report::cell::{Cell, numbers, texts};
 use crate::report::format;
-use crate::report::grid::{Axis, KIND, LABELS_ALONE, Spacing, has_soft_loss};
+use crate::report::grid::{Axis, LABELS_ALONE, Spacing};
+use crate::report::relevance::{KIND, in_place};
 use crate::report::tables::{TRAIN, VALIDATION};
 
 /// Hard loss over the steps, a panel for each loss kind, a colour for each value of another axis.
@@ -194,7 +195,7 @@ impl Tables {
             Some(axis) => col(axis.key.as_str()).alias(name),
             None => lit(NULL).alias(name),
         };
-        let soft = has_soft_loss(data.runs).alias("soft");
+        let soft = in_place(data.runs, KIND)?.alias("soft");
         let info = data.runs.clone().lazy().select([
             col("run_id"),
             col("status"),
