@@ -108,19 +108,12 @@ fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
     let median = steps[steps.len() / 2].as_secs_f64();
     let tokens = (batch * sequence) as f64;
     println!(
-<<<<<<< HEAD
         "{name}: {:.0} tokens/s, {:.1} ms a step (median of {}); {:.0} tokens a processor second, {:.1} ms a step",
         tokens / median,
         median * 1e3,
         steps.len(),
         tokens / processor,
         processor * 1e3
-=======
-        "{name}: {:.0} tokens/s, {:.1} ms a step (median of {})",
-        tokens / median,
-        median * 1e3,
-        steps.len()
->>>>>>> report
     );
     let total: f64 = parts.iter().map(Duration::as_secs_f64).sum();
     for (part, time) in ["teacher", "student forward", "loss", "backward", "optimizer"].iter().zip(parts) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use miette::IntoDiagnostic;
 
-use super::Global;
+use super::{Global, text};
 use crate::compare::{self, Overrides, Source};
 use crate::experiment::config::Better;
 
@@ -69,13 +69,13 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     };
     let comparison = compare::compare(&base, &head, &overrides)?;
     if args.json {
-        println!("{}", compare::json::render(&comparison).into_diagnostic()?);
+        text::print(&format!("{}\n", compare::json::render(&comparison).into_diagnostic()?));
     } else if args.markdown {
-        print!("{}", compare::markdown::render(&comparison));
+        text::print(&compare::markdown::render(&comparison));
     } else {
         let colour =
             std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        print!("{}", compare::text::render(&comparison, colour));
+        text::print(&compare::text::render(&comparison, colour));
     }
     Ok(if comparison.is_failure() { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

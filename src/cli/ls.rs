@@ -17,8 +17,8 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let store = global.store();
     match &args.experiment {
-        Some(name) => print!("{}", runs(&store, &store.experiment(name)?)?),
-        None => print!("{}", experiments(&store)?),
+        Some(name) => text::print(&runs(&store, &store.experiment(name)?)?),
+        None => text::print(&experiments(&store)?),
     }
     Ok(ExitCode::SUCCESS)
 }

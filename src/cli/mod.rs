@@ -13,6 +13,7 @@ mod tokenizer;
 mod toydata;
 mod worker;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,7 +89,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error:?}");
+            // A terminal that went away is not a second error.
+            let _ = writeln!(std::io::stderr(), "{error:?}");
             // `kdx compare` promises 2 for "could not compare"; 1 is its verdict "worse".
             ExitCode::from(if matches!(cli.command, Command::Compare(_)) { 2 } else { 1 })
         }

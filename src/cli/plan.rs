@@ -33,7 +33,7 @@ impl Args {
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let plan = Plan::new(&args.load()?, &global.store())?;
-    print!("{}", render(&plan));
+    text::print(&render(&plan));
     Ok(ExitCode::SUCCESS)
 }
 

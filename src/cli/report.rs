@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Global;
+use super::{Global, text};
 use crate::report;
 
 /// Arguments of `kdx report`.
@@ -27,8 +27,8 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         eprintln!("warning: run {run} is left out: {reason}");
     }
     let counts: Vec<String> = written.counts.iter().map(|(status, n)| format!("{n} {status}")).collect();
-    println!("{name}: {}", counts.join(", "));
-    println!("{} files in {}", written.files.len() + 1, written.directory.display());
-    println!("open {}", written.index.display());
+    text::say!("{name}: {}", counts.join(", "));
+    text::say!("{} files in {}", written.files.len() + 1, written.directory.display());
+    text::say!("open {}", written.index.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -28,9 +28,9 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         let value = serde_json::json!({
             "run": dir.record()?, "status": dir.status()?, "summary": dir.summary()?,
         });
-        println!("{}", serde_json::to_string_pretty(&value).into_diagnostic()?);
+        text::print(&format!("{}\n", serde_json::to_string_pretty(&value).into_diagnostic()?));
     } else {
-        print!("{}", describe(&dir)?);
+        text::print(&describe(&dir)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -37,7 +37,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let name = &plan.experiment.name;
     let pending = plan.pending();
     if pending.is_empty() {
-        println!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
+        text::say!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
         print_next(name, &plan.students);
         return Ok(ExitCode::SUCCESS);
     }
@@ -101,9 +101,9 @@ fn conclude(name: &str, results: &[JobResult], began: Instant) -> ExitCode {
     if left > 0 {
         parts.push(format!("{left} not begun"));
     }
-    println!("{name}: {} in {}", parts.join(", "), text::duration(began.elapsed().as_secs_f64()));
+    text::say!("{name}: {} in {}", parts.join(", "), text::duration(began.elapsed().as_secs_f64()));
     for result in of(RunState::Diverged).chain(of(RunState::Failed)) {
-        println!(
+        text::say!(
             "  {} {} ({}): {}",
             result.state.as_str(),
             result.job.id(),
@@ -112,11 +112,11 @@ fn conclude(name: &str, results: &[JobResult], began: Instant) -> ExitCode {
         );
     }
     if of(RunState::Failed).next().is_some() {
-        println!("  `kdx show RUN` prints the end of its log; the same sweep tries failed runs again");
+        text::say!("  `kdx show RUN` prints the end of its log; the same sweep tries failed runs again");
         return ExitCode::FAILURE;
     }
     if left > 0 || of(RunState::Interrupted).next().is_some() {
-        println!("  the same command continues");
+        text::say!("  the same command continues");
         return ExitCode::from(INTERRUPTED);
     }
     let jobs: Vec<Job> = results.iter().map(|r| r.job.clone()).collect();
@@ -126,6 +126,6 @@ fn conclude(name: &str, results: &[JobResult], began: Instant) -> ExitCode {
 
 fn print_next(name: &str, jobs: &[Job]) {
     if !jobs.is_empty() {
-        println!("  `kdx report {name}` writes tables, plots and a page");
+        text::say!("  `kdx report {name}` writes tables, plots and a page");
     }
 }

@@ -1,6 +1,22 @@
 //! Numbers, durations and tables as people read them.
 
+use std::io::Write;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// Prints to standard output. A reader that went away, as in `kdx ls | head`, is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// [`print`] with a format, as a line.
+macro_rules! say {
+    ($($arguments:tt)*) => {
+        $crate::cli::text::print(&format!("{}\n", format_args!($($arguments)*)))
+    };
+}
+pub(super) use say;
 
 /// A table with a heading row; columns whose cells are all numbers stand to the right.
 pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use miette::IntoDiagnostic;
 
+use super::text;
 use crate::data::{
     ChatTokenizer, Form, IGNORED, Message, Record, Role, TokenizerSource, read_record, train_tokenizer,
 };
@@ -108,9 +109,9 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
 fn train(args: &TrainArgs) -> miette::Result<ExitCode> {
     let files = train_tokenizer(&args.files, args.form.form().as_ref(), args.vocab_size)?;
     files.write(&args.output, args.force)?;
-    println!("a tokenizer of {} tokens is in {}", files.vocab_size, args.output.display());
+    text::say!("a tokenizer of {} tokens is in {}", files.vocab_size, args.output.display());
     if files.vocab_size < args.vocab_size {
-        println!(
+        text::say!(
             "the texts have no more pairs to merge: it is smaller than the {} asked for",
             args.vocab_size
         );
@@ -122,13 +123,13 @@ fn show(args: &ShowArgs) -> miette::Result<ExitCode> {
     let source = TokenizerSource::read(&args.tokenizer, args.chat_template.as_deref())?;
     let tokenizer = ChatTokenizer::new(&source)?;
     let encoded = tokenizer.encode(record(args)?).into_diagnostic()?;
-    println!("{:>5}  {:>6}  counts  token", "place", "id");
+    text::say!("{:>5}  {:>6}  counts  token", "place", "id");
     for (place, (&id, &label)) in encoded.input_ids.iter().zip(&encoded.labels).enumerate() {
         let token = tokenizer.token(id).unwrap_or_default();
-        println!("{place:>5}  {id:>6}  {:<6}  {token}", if label == IGNORED { "" } else { "yes" });
+        text::say!("{place:>5}  {id:>6}  {:<6}  {token}", if label == IGNORED { "" } else { "yes" });
     }
     let counting = encoded.labels.iter().skip(1).filter(|&&label| label != IGNORED).count();
-    println!("\n{} tokens, {counting} of them count in the loss", encoded.input_ids.len());
+    text::say!("\n{} tokens, {counting} of them count in the loss", encoded.input_ids.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -141,28 +142,7 @@ fn record(args: &ShowArgs) -> miette::Result<Record> {
             }
             other => Record::Text(other.concat()),
         }),
-<<<<<<< HEAD
         (None, Some(path)) => Ok(read_record(path, args.line, args.form.form().as_ref())?),
-=======
-        (None, Some(path)) => {
-            let content =
-                fs::read(path).map_err(|e| miette::miette!("cannot read {}: {e}", path.display()))?;
-            let lines: Vec<&[u8]> = content.split(|&b| b == b'\n').collect();
-            let line = args.line.checked_sub(1).and_then(|index| lines.get(index)).ok_or_else(|| {
-                miette::miette!(
-                    "{} has {} lines, expected one of them, found {}",
-                    path.display(),
-                    lines.len(),
-                    args.line
-                )
-            })?;
-            let parsed = parse(line.trim_ascii(), args.form.form().as_ref());
-            parsed.map(|(record, _)| record).map_err(|problem| {
-                let help = problem.help();
-                DataError::Record { path: path.clone(), line: args.line as u64, problem, help }.into()
-            })
-        }
->>>>>>> report
         (None, None) => Err(miette::miette!("nothing to show: give --text or --file")),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::text;
 use crate::data::{ToyOptions, toy_data};
 
 /// Arguments of `kdx toydata`.
@@ -38,11 +39,11 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let data = toy_data(&options)?;
     data.write(&args.output, args.force)?;
-    println!("| kind | train | validation |\n|---|---:|---:|");
+    text::say!("| kind | train | validation |\n|---|---:|---:|");
     for kind in &data.kinds {
-        println!("| {} | {} | {} |", kind.name, kind.train, kind.validation);
+        text::say!("| {} | {} | {} |", kind.name, kind.train, kind.validation);
     }
-    println!(
+    text::say!(
         "\n{} and {} conversations, and a tokenizer of {} tokens, are in {}",
         args.train,
         args.validation,

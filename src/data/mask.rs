@@ -17,12 +17,8 @@
 
 use std::ops::Range;
 
-<<<<<<< HEAD
 use super::problem::RecordProblem;
 use super::record::{Message, Role};
-=======
-use super::record::{Message, RecordProblem, Role};
->>>>>>> report
 use super::template::{ChatTemplate, GENERATION_END, GENERATION_START, PROBE, message_value, message_values};
 
 /// A conversation as text, and the parts of it that the assistant wrote.

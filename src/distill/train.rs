@@ -87,13 +87,6 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         parameters: student_config.parameters(),
         teacher: teacher.as_ref(),
         skipped: data.skipped,
-<<<<<<< HEAD
-=======
-    };
-    let measure = |state: &TrainingState| {
-        let split = data.validation.as_ref()?;
-        evaluate(&state.student, signal, split, config.evaluate.batch_size, data.pad_id, &mix, &device, stop)
->>>>>>> report
     };
     let evaluator = data.validation.as_ref().map(|split| Evaluator {
         teacher: signal,

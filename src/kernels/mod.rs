@@ -8,10 +8,6 @@
 //! product with a shared weight would compute one weight gradient for each sequence.
 
 mod adamw;
-<<<<<<< HEAD
-=======
-mod attach;
->>>>>>> report
 mod attention;
 mod basic;
 mod distillation;

@@ -147,7 +147,7 @@ fn a_sweep_trains_everything_once_and_then_reports_and_compares() {
 fn a_new_point_is_trained_alone() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
-    let text = place.succeeds(&["sweep", "tiny.toml", "--set", "loss.temperature=[1.0, 4.0, 8.0]"]);
+    let text = place.succeeds(&["sweep", "tiny.toml", "--set", r#"grid."loss.temperature"=[1.0, 4.0, 8.0]"#]);
     assert!(text.contains("0 teachers and 1 run to train"), "{text}");
     assert_eq!(place.states().len(), 4);
 }
@@ -227,7 +227,8 @@ fn workers_stop_when_their_dispatcher_is_killed() {
 fn a_killed_worker_costs_its_run_one_attempt() {
     let place = endless();
     let sweep = place
-        .command(&["sweep", "tiny.toml", "--set", "resources.attempts=2"])
+        // A slot for each run, so that the victim need not wait for one.
+        .command(&["sweep", "tiny.toml", "--set", "resources.attempts=2", "--jobs", "3"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
