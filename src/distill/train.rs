@@ -152,10 +152,11 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
                 return Ok(Outcome::Interrupted);
             }
             if let Some((figures, _)) = &measured {
-                if !figures.hard_loss.is_finite() {
+                let row = validation_row(figures, &state, &steps, mix.hard_weight);
+                if !row.loss.is_finite() {
                     return Ok(run.diverged(&state, &steps, log.training));
                 }
-                log.write(&validation_row(figures, &state, &steps, mix.hard_weight))?;
+                log.write(&row)?;
             }
         }
     }
