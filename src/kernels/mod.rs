@@ -10,6 +10,7 @@
 mod adamw;
 mod attention;
 mod basic;
+pub mod cpu;
 mod distillation;
 mod divergence;
 mod extension;

@@ -1,0 +1,136 @@
+//! Attention against its definition in f64, gradients against the chain rule on it (checked by finite
+//! differences themselves).
+
+use super::super::gemm_tests::{PRECISIONS, noise, on_threads};
+use super::*;
+use half::bf16;
+use proptest::prelude::*;
+
+/// Output, log Σ e^score and, from `dout`, the gradients of q, k, v: all scores written out.
+fn reference(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> [Vec<f64>; 5] {
+    let AttentionShape { batch, seq, heads, kv_heads, d } = *shape;
+    let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * seq]);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+    let scale = 1.0 / (d as f64).sqrt();
+    for b in 0..batch {
+        for head in 0..heads {
+            let query = |i: usize| ((b * seq + i) * heads + head) * d;
+            let key = |j: usize| ((b * seq + j) * kv_heads + head / (heads / kv_heads)) * d;
+            for i in 0..seq {
+                let dots = |x: &[f64], at: usize, y: &[f64]| -> Vec<f64> {
+                    (0..=i).map(|j| (0..d).map(|c| x[at + c] * y[key(j) + c]).sum()).collect()
+                };
+                let scores: Vec<f64> = dots(q, query(i), k).iter().map(|x| x * scale).collect();
+                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = scores.iter().map(|x| (x - max).exp()).sum();
+                lse[(b * heads + head) * seq + i] = max + sum.ln();
+                let p: Vec<f64> = scores.iter().map(|x| (x - max).exp() / sum).collect();
+                let dp = dots(dout, query(i), v);
+                let delta: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for j in 0..=i {
+                    let ds = p[j] * (dp[j] - delta) * scale;
+                    for c in 0..d {
+                        out[query(i) + c] += p[j] * v[key(j) + c];
+                        dv[key(j) + c] += p[j] * dout[query(i) + c];
+                        dq[query(i) + c] += ds * k[key(j) + c];
+                        dk[key(j) + c] += ds * q[query(i) + c];
+                    }
+                }
+            }
+        }
+    }
+    [out, lse, dq, dk, dv]
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| x.into()).collect()
+}
+
+#[test]
+fn the_reference_gradient_agrees_with_finite_differences() {
+    let shape = AttentionShape { batch: 1, seq: 4, heads: 4, kv_heads: 2, d: 3 };
+    let inputs =
+        [wide(&noise(1, shape.queries())), wide(&noise(2, shape.keys())), wide(&noise(3, shape.keys()))];
+    let dout = wide(&noise(4, shape.queries()));
+    let objective = |x: &[Vec<f64>; 3]| -> f64 {
+        reference(&shape, &x[0], &x[1], &x[2], &dout)[0].iter().zip(&dout).map(|(a, b)| a * b).sum()
+    };
+    let [_, _, gradients @ ..] = reference(&shape, &inputs[0], &inputs[1], &inputs[2], &dout);
+    for (which, gradient) in gradients.iter().enumerate() {
+        for i in 0..gradient.len() {
+            let (mut up, mut down) = (inputs.clone(), inputs.clone());
+            up[which][i] += 1e-5;
+            down[which][i] -= 1e-5;
+            let numeric = (objective(&up) - objective(&down)) / 2e-5;
+            assert!((numeric - gradient[i]).abs() < 1e-8, "{which} {i}: {numeric} {}", gradient[i]);
+        }
+    }
+}
+
+fn run(
+    path: AttentionPath,
+    shape: AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dout: &[f32],
+) -> [Vec<f32>; 5] {
+    let (mut out, mut lse) = (vec![f32::NAN; q.len()], vec![f32::NAN; shape.batch * shape.heads * shape.seq]);
+    attention(path, shape, q, k, v, &mut out, &mut lse);
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![f32::NAN; x.len()]);
+    attention_backward(path, shape, q, k, v, &out, &lse, dout, &mut dq, &mut dk, &mut dv);
+    [out, lse, dq, dk, dv]
+}
+
+fn check(shape: AttentionShape, size: f32, seed: u64) {
+    let round =
+        |x: Vec<f32>, by: f32| x.into_iter().map(|x| bf16::from_f32(x * by).to_f32()).collect::<Vec<f32>>();
+    let q = round(noise(seed, shape.queries()), size);
+    let k = round(noise(seed + 1, shape.keys()), 1.0);
+    let v = round(noise(seed + 2, shape.keys()), 1.0);
+    let dout = round(noise(seed + 3, shape.queries()), 1.0);
+    let expected = reference(&shape, &wide(&q), &wide(&k), &wide(&v), &wide(&dout));
+    for isa in Isa::available() {
+        for precision in PRECISIONS {
+            let path = AttentionPath { isa, precision };
+            let found = run(path, shape, &q, &k, &v, &dout);
+            // The inputs are bfloat16 numbers: what is rounded further are probabilities and their gradients.
+            let rounding = if precision == Precision::Bf16 { 1e-2 } else { 2e-6 * f64::from(1.0 + size) };
+            for (name, (found, expected)) in
+                ["out", "lse", "dq", "dk", "dv"].iter().zip(found.iter().zip(&expected))
+            {
+                // Where one key takes all, gradients are differences of equal numbers: what is left is rounding, of
+                // numbers as large as the queries.
+                let floor = 0.1 + 0.005 * f64::from(size);
+                let largest = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+                for (&x, y) in found.iter().zip(expected) {
+                    let error = (f64::from(x) - y).abs();
+                    assert!(
+                        error <= rounding * (largest + floor),
+                        "{path:?} {shape:?} {size} {name}: {x} {y} of {largest}"
+                    );
+                }
+            }
+            let again = on_threads(3, || run(path, shape, &q, &k, &v, &dout));
+            assert!(found == again, "{path:?}: threads change bits");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn random_shapes_agree(
+        batch in 0_usize..3, seq in 0_usize..90, kv_heads in 1_usize..3, group in 1_usize..4,
+        d in 1_usize..70, size in prop::sample::select(vec![1.0_f32, 10.0, 1e3]), seed in 0_u64..99,
+    ) {
+        check(AttentionShape { batch, seq, heads: kv_heads * group, kv_heads, d }, size, seed);
+    }
+}
+
+#[test]
+fn several_tiles_of_keys() {
+    for (seq, d) in [(128, 16), (129, 8), (300, 64), (260, 128)] {
+        check(AttentionShape { batch: 1, seq, heads: 2, kv_heads: 1, d }, 3.0, 7);
+    }
+}

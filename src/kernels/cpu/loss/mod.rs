@@ -1,0 +1,297 @@
+//! The fused linear distillation loss: output layers, losses and their gradients, without the logits of more
+//! than a chunk of tokens ever being there.
+//!
+//! The idea of working through tokens in chunks and computing the gradient in the forward pass is that of
+//! Liger Kernel (arXiv 2410.10989), extended here by the teacher's output layer. For each chunk:
+//!
+//! 1. the student's and the teacher's logits: two products with packed weights;
+//! 2. per row, in the caches: maxima, exponentials and their sums, the losses, and the gradient of the logits
+//!    in the place of the student's logits ([`rows`]);
+//! 3. the chunk of `d_hidden`: gradient times weight;
+//! 4. `d_head += gradientᵀ · hidden`.
+//!
+//! A chunk is as large as keeps both logits within [`CHUNK_BYTES`] and at most [`CHUNK_PANELS`] panels of rows
+//! (252 with 14): large enough that reading the weights (steps 1, 3) and reading and writing `d_head` (step 4)
+//! once per chunk is cheap beside the products, small enough that the logits stay in the last-level cache.
+//! It depends on the sizes alone, so the order of every sum does too.
+//!
+//! Definitions, with q = softmax(s/T) of the student, p of the teacher, means over rows that count:
+//! hard = mean cross-entropy at temperature 1; soft = T² · mean divergence ([`Soft`]), or the mean over rows and
+//! vocabulary of (s − t)² for [`Soft::LogitMse`]; total = w · hard + (1 − w) · soft.
+
+mod passes;
+#[cfg(test)]
+mod reference;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use super::gemm::product;
+use super::isa::{Isa, Precision};
+use super::matrix::{Element, MatMut, MatRef, Shared};
+use super::micro::Tile;
+use super::pack::{PackedMatrix, Panels, pack, packed_len};
+use super::scratch::Scratch;
+use super::{isa, simd};
+use rayon::prelude::*;
+use rows::{Plan, RowLoss};
+
+/// A target that does not count.
+pub const IGNORED: i32 = -100;
+/// Bytes of student and teacher logits of a chunk.
+const CHUNK_BYTES: usize = 48 << 20;
+/// Row panels of a chunk.
+const CHUNK_PANELS: usize = 18;
+/// Rows that a task of step 2 takes.
+const TASK_ROWS: usize = 4;
+
+/// The soft loss: a divergence of the student's distribution q from the teacher's p.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Soft {
+    /// None: the labels alone.
+    None,
+    /// KL(p ‖ q).
+    ForwardKl,
+    /// KL(q ‖ p).
+    ReverseKl,
+    /// `beta` · KL(p ‖ m) + (1 − `beta`) · KL(q ‖ m) with m = `beta` · p + (1 − `beta`) · q.
+    JensenShannon {
+        /// In [0, 1].
+        beta: f32,
+    },
+    /// KL(p ‖ `skew` · p + (1 − `skew`) · q).
+    SkewForwardKl {
+        /// In [0, 1].
+        skew: f32,
+    },
+    /// KL(q ‖ `skew` · q + (1 − `skew`) · p).
+    SkewReverseKl {
+        /// In [0, 1].
+        skew: f32,
+    },
+    /// ½ Σ |p − q|.
+    TotalVariation,
+    /// (s − t)² of the raw logits, without temperature.
+    LogitMse,
+}
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossConfig {
+    /// The soft loss.
+    pub soft: Soft,
+    /// T, positive; exact enough from 0.1 to 20.
+    pub temperature: f32,
+    /// w, in [0, 1]; without a soft loss it counts as 1.
+    pub hard_weight: f32,
+    /// Whether to count where student and teacher agree (a teacher is needed).
+    pub agreement: bool,
+}
+
+impl LossConfig {
+    /// Cross-entropy with the labels: what a teacher is trained on.
+    pub const CROSS_ENTROPY: LossConfig =
+        LossConfig { soft: Soft::None, temperature: 1.0, hard_weight: 1.0, agreement: false };
+
+    fn weight(&self) -> f64 {
+        if self.soft == Soft::None { 1.0 } else { self.hard_weight.into() }
+    }
+}
+
+/// An output layer's weight, packed for the products of the loss.
+pub struct Head {
+    logits: PackedMatrix,
+    gradient: Option<PackedMatrix>,
+}
+
+impl Head {
+    /// Packs `weight`, vocabulary × hidden size (of a teacher with more words, the first that count); also for
+    /// the gradient of the hidden states, where that is wanted.
+    pub fn new<T: Element>(isa: Isa, precision: Precision, weight: MatRef<T>, gradient: bool) -> Self {
+        Head {
+            logits: PackedMatrix::new(isa, precision, weight.t()),
+            gradient: gradient.then(|| PackedMatrix::new(isa, precision, weight)),
+        }
+    }
+
+    /// Packs another weight into the same memory.
+    pub fn set<T: Element>(&mut self, weight: MatRef<T>) {
+        self.logits.set(weight.t());
+        if let Some(gradient) = &mut self.gradient {
+            gradient.set(weight);
+        }
+    }
+
+    /// Words of the vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        self.logits.columns()
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.logits.bytes() + self.gradient.as_ref().map_or(0, PackedMatrix::bytes)
+    }
+}
+
+/// Hidden states, rows × hidden size, and the output layer for them.
+#[derive(Clone, Copy)]
+pub struct Side<'a, T> {
+    /// The last hidden states, after the final norm.
+    pub hidden: MatRef<'a, T>,
+    /// The packed output layer.
+    pub head: &'a Head,
+}
+
+/// Where gradients go.
+pub struct Gradients<'a> {
+    /// What they are multiplied by: the gradient of the whole with respect to this loss.
+    pub scale: f32,
+    /// Rows × hidden size; overwritten.
+    pub hidden: &'a mut [f32],
+    /// Vocabulary × hidden size; added to.
+    pub head: &'a mut [f32],
+}
+
+/// The losses and what was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Loss {
+    /// Mean cross-entropy with the labels. 0 when no row counts, as the others.
+    pub hard: f64,
+    /// The soft loss, T² included.
+    pub soft: f64,
+    /// w · hard + (1 − w) · soft.
+    pub total: f64,
+    /// Rows that count.
+    pub rows: u64,
+    /// Rows whose label is the student's first choice.
+    pub correct: u64,
+    /// Rows where student and teacher have the same first choice, if asked for.
+    pub agreement: u64,
+}
+
+/// Computes the loss of all rows and, if wanted, its gradients. `targets` holds a label for each row, or
+/// [`IGNORED`]. Precision and path are those of the student's head.
+///
+/// Panics when shapes disagree, a label is outside the vocabulary, a soft loss has no teacher, or gradients are
+/// asked of a head packed without.
+pub fn distillation_loss<S: Element, T: Element>(
+    config: &LossConfig,
+    student: Side<S>,
+    teacher: Option<Side<T>>,
+    targets: &[i32],
+    mut gradients: Option<Gradients>,
+) -> Loss {
+    let (n, width) = (student.hidden.rows, student.hidden.columns);
+    let v = student.head.vocabulary();
+    let (isa, precision) = (student.head.logits.isa(), student.head.logits.precision());
+    let tile = Tile::new(isa, precision);
+    assert_eq!(targets.len(), n, "one target for each row");
+    assert!(
+        targets.iter().all(|&y| y == IGNORED || (0..v as i64).contains(&y.into())),
+        "a label outside the vocabulary"
+    );
+    let counted = targets.iter().filter(|&&y| y != IGNORED).count();
+    let teacher = teacher.filter(|_| config.soft != Soft::None || config.agreement);
+    assert!(teacher.is_some() || (config.soft == Soft::None && !config.agreement), "a teacher is needed");
+    if let Some(teacher) = &teacher {
+        assert!(teacher.hidden.rows == n && teacher.head.vocabulary() == v, "a teacher of other shapes");
+    }
+    if let Some(gradients) = &mut gradients {
+        assert!(
+            gradients.hidden.len() == n * width && gradients.head.len() == v * width,
+            "gradients of other shapes"
+        );
+        if counted == 0 {
+            gradients.hidden.fill(0.0);
+        }
+    }
+    if counted == 0 {
+        return Loss::default();
+    }
+
+    let scale = gradients.as_ref().map(|gradients| gradients.scale);
+    let plan = Plan::new(config, v, counted, scale);
+    let chunk = chunk_rows(tile.rows, n, v, teacher.is_some());
+    let mut student_logits = Scratch::take(chunk * v);
+    let mut teacher_logits = Scratch::take(if teacher.is_some() { chunk * v } else { 0 });
+    let mut packed =
+        Scratch::take(if scale.is_some() { packed_len(tile.format, tile.columns, chunk, width) } else { 0 });
+    let mut losses = vec![RowLoss::default(); chunk];
+    let (mut hard, mut soft, mut correct, mut agreement) = (0.0, 0.0, 0, 0);
+    for start in (0..n).step_by(chunk) {
+        let rows = chunk.min(n - start);
+        let hidden = student.hidden.rows(start, start + rows);
+        let s = &mut student_logits.f32_mut()[..rows * v];
+        product(&tile, 1.0, hidden, student.head.logits.view(), 0.0, MatMut::new(s, rows, v));
+        let mut t: &mut [f32] = &mut [];
+        if let Some(teacher) = &teacher {
+            t = &mut teacher_logits.f32_mut()[..rows * v];
+            let hidden = teacher.hidden.rows(start, start + rows);
+            let tile = Tile::new(teacher.head.logits.isa(), teacher.head.logits.precision());
+            product(&tile, 1.0, hidden, teacher.head.logits.view(), 0.0, MatMut::new(t, rows, v));
+        }
+        all_rows(isa, &plan, v, s, t, &targets[start..start + rows], &mut losses[..rows]);
+        for row in &losses[..rows] {
+            hard += row.hard;
+            soft += row.soft;
+            correct += u64::from(row.correct);
+            agreement += u64::from(row.agrees);
+        }
+        if let Some(gradients) = &mut gradients {
+            let Some(weight) = &student.head.gradient else {
+                panic!("the head is packed without its gradient")
+            };
+            let d = MatRef::new(s, rows, v);
+            let d_hidden = &mut gradients.hidden[start * width..(start + rows) * width];
+            product(&tile, 1.0, d, weight.view(), 0.0, MatMut::new(d_hidden, rows, width));
+            pack(isa, tile.format, tile.columns, hidden, packed.f32_mut());
+            let panels = Panels { words: packed.f32(), rows, columns: width };
+            product(&tile, 1.0, d.t(), panels, 1.0, MatMut::new(gradients.head, v, width));
+        }
+    }
+    let count = counted as f64;
+    let (hard, soft) = (hard / count, soft * plan.soft_factor() / count);
+    let weight = config.weight();
+    // A part that has no weight must not spoil the total where it is infinite.
+    let part = |weight: f64, loss: f64| if weight == 0.0 { 0.0 } else { weight * loss };
+    let total = part(weight, hard) + part(1.0 - weight, soft);
+    Loss { hard, soft, total, rows: counted as u64, correct, agreement }
+}
+
+/// Rows of a chunk: a matter of sizes only.
+fn chunk_rows(panel: usize, n: usize, v: usize, teacher: bool) -> usize {
+    let row_bytes = v * size_of::<f32>() * if teacher { 2 } else { 1 };
+    let panels = (CHUNK_BYTES / row_bytes.max(1) / panel).clamp(1, CHUNK_PANELS);
+    // Chunks alike: a small last one would read all weights for a few rows.
+    let chunks = n.div_ceil(panels * panel).max(1);
+    (n.div_ceil(chunks).div_ceil(panel) * panel).min(n)
+}
+
+/// Step 2 for all rows of a chunk.
+fn all_rows(
+    isa: Isa,
+    plan: &Plan,
+    v: usize,
+    s: &mut [f32],
+    t: &mut [f32],
+    targets: &[i32],
+    losses: &mut [RowLoss],
+) {
+    let (s, t, has_teacher) = (Shared::new(s), Shared::new(t), !t.is_empty());
+    let task = |(task, losses): (usize, &mut [RowLoss])| {
+        let mut scratch = Scratch::take(plan.scratch_rows() * v);
+        for (i, loss) in losses.iter_mut().enumerate() {
+            let row = task * TASK_ROWS + i;
+            // SAFETY: each row is handed out once, and both matrices have a row for each target.
+            let (s, t) = unsafe { (s.slice(row * v, v), t.slice(row * v, if has_teacher { v } else { 0 })) };
+            *loss = match targets[row] {
+                IGNORED => {
+                    s.fill(0.0);
+                    RowLoss::default()
+                }
+                label => plan.row(isa, s, t, label as usize, scratch.f32_mut()),
+            };
+        }
+    };
+    losses.par_chunks_mut(TASK_ROWS).enumerate().for_each(task);
+}

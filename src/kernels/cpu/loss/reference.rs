@@ -1,0 +1,163 @@
+//! The loss in f64, straight from its definition, and its gradient by logits from the chain rule without any
+//! of the rearrangements of the kernel: checked itself by finite differences.
+
+use super::{IGNORED, LossConfig, Soft};
+
+fn log_softmax(row: &[f64], temperature: f64) -> Vec<f64> {
+    let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let shifted: Vec<f64> = row.iter().map(|x| (x - max) / temperature).collect();
+    let log = shifted.iter().map(|x| x.exp()).sum::<f64>().ln();
+    shifted.iter().map(|x| x - log).collect()
+}
+
+/// log(x e^lp + y e^lq), with nothing for a weight of zero.
+fn log_mix(x: f64, lp: f64, y: f64, lq: f64) -> f64 {
+    let a = if x > 0.0 { x.ln() + lp } else { f64::NEG_INFINITY };
+    let b = if y > 0.0 { y.ln() + lq } else { f64::NEG_INFINITY };
+    let max = a.max(b);
+    max + ((a - max).exp() + (b - max).exp()).ln()
+}
+
+/// KL(a ‖ b) from logarithms.
+fn kl(la: &[f64], lb: &[f64]) -> f64 {
+    la.iter().zip(lb).map(|(la, lb)| if la.exp() == 0.0 { 0.0 } else { la.exp() * (la - lb) }).sum()
+}
+
+/// The soft loss of a row, T² included.
+pub fn soft(kind: Soft, s: &[f64], t: &[f64], temperature: f64) -> f64 {
+    let (lq, lp) = (log_softmax(s, temperature), log_softmax(t, temperature));
+    let mix =
+        |x: f64, y: f64| -> Vec<f64> { lp.iter().zip(&lq).map(|(&lp, &lq)| log_mix(x, lp, y, lq)).collect() };
+    let divergence = match kind {
+        Soft::None => 0.0,
+        Soft::ForwardKl => kl(&lp, &lq),
+        Soft::ReverseKl => kl(&lq, &lp),
+        Soft::JensenShannon { beta } => {
+            let x = f64::from(beta);
+            let m = mix(x, 1.0 - x);
+            x * kl(&lp, &m) + (1.0 - x) * kl(&lq, &m)
+        }
+        Soft::SkewForwardKl { skew } => kl(&lp, &mix(skew.into(), 1.0 - f64::from(skew))),
+        Soft::SkewReverseKl { skew } => kl(&lq, &mix(1.0 - f64::from(skew), skew.into())),
+        Soft::TotalVariation => 0.5 * lp.iter().zip(&lq).map(|(p, q)| (p.exp() - q.exp()).abs()).sum::<f64>(),
+        Soft::LogitMse => return s.iter().zip(t).map(|(s, t)| (s - t).powi(2)).sum::<f64>() / s.len() as f64,
+    };
+    temperature * temperature * divergence
+}
+
+pub fn hard(s: &[f64], label: usize) -> f64 {
+    -log_softmax(s, 1.0)[label]
+}
+
+/// The gradient of a row's total by its logits.
+pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<f64> {
+    let w = config.weight();
+    let temperature = f64::from(config.temperature);
+    let mut d: Vec<f64> = log_softmax(s, 1.0).iter().map(|l| w * l.exp()).collect();
+    d[label] -= w;
+    if w == 1.0 || config.soft == Soft::None {
+        return d;
+    }
+    let len = s.len() as f64;
+    if config.soft == Soft::LogitMse {
+        for (d, (s, t)) in d.iter_mut().zip(s.iter().zip(t)) {
+            *d += (1.0 - w) * 2.0 * (s - t) / len;
+        }
+        return d;
+    }
+    let (lq, lp) = (log_softmax(s, temperature), log_softmax(t, temperature));
+    // q ∂L/∂q, by definition.
+    let weighted: Vec<f64> = lq
+        .iter()
+        .zip(&lp)
+        .map(|(&lq, &lp)| {
+            let (q, p) = (lq.exp(), lp.exp());
+            match config.soft {
+                Soft::ForwardKl => -p,
+                Soft::ReverseKl => q * (lq - lp),
+                Soft::JensenShannon { beta } => {
+                    let x = f64::from(beta);
+                    (1.0 - x) * q * (lq - log_mix(x, lp, 1.0 - x, lq))
+                }
+                Soft::SkewForwardKl { skew } => {
+                    let x = f64::from(skew);
+                    -(1.0 - x) * (lp + lq - log_mix(x, lp, 1.0 - x, lq)).exp()
+                }
+                Soft::SkewReverseKl { skew } => {
+                    let x = f64::from(skew);
+                    let lm = log_mix(1.0 - x, lp, x, lq);
+                    q * (lq - lm) - if x > 0.0 { x * (2.0 * lq - lm).exp() } else { 0.0 }
+                }
+                Soft::TotalVariation => {
+                    0.5 * q
+                        * if q > p {
+                            1.0
+                        } else if q < p {
+                            -1.0
+                        } else {
+                            0.0
+                        }
+                }
+                Soft::None | Soft::LogitMse => unreachable!("done above"),
+            }
+        })
+        .collect();
+    let total: f64 = weighted.iter().sum();
+    for (d, (u, lq)) in d.iter_mut().zip(weighted.iter().zip(&lq)) {
+        *d += (1.0 - w) * temperature * (u - lq.exp() * total);
+    }
+    d
+}
+
+/// All of it: losses, and gradients by hidden states and head, from logits computed in f64.
+pub struct Expected {
+    pub hard: f64,
+    pub soft: f64,
+    pub total: f64,
+    pub hidden: Vec<f64>,
+    pub head: Vec<f64>,
+}
+
+pub struct Inputs<'a> {
+    pub student: (&'a [f64], usize, &'a [f64]),
+    pub teacher: (&'a [f64], usize, &'a [f64]),
+    pub targets: &'a [i32],
+    pub v: usize,
+}
+
+fn logits(hidden: &[f64], width: usize, head: &[f64], v: usize) -> Vec<f64> {
+    let dot = |h: &[f64], w: &[f64]| h.iter().zip(w).map(|(a, b)| a * b).sum();
+    (0..v).map(|j| dot(hidden, &head[j * width..][..width])).collect()
+}
+
+pub fn expected(config: &LossConfig, inputs: &Inputs) -> Expected {
+    let (hidden, width, head) = inputs.student;
+    let (t_hidden, t_width, t_head) = inputs.teacher;
+    let v = inputs.v;
+    let count = inputs.targets.iter().filter(|&&y| y != IGNORED).count().max(1) as f64;
+    let mut e = Expected {
+        hard: 0.0,
+        soft: 0.0,
+        total: 0.0,
+        hidden: vec![0.0; hidden.len()],
+        head: vec![0.0; v * width],
+    };
+    for (i, &y) in inputs.targets.iter().enumerate() {
+        if y == IGNORED {
+            continue;
+        }
+        let row = &hidden[i * width..][..width];
+        let s = logits(row, width, head, v);
+        let t = logits(&t_hidden[i * t_width..][..t_width], t_width, t_head, v);
+        e.hard += hard(&s, y as usize) / count;
+        e.soft += soft(config.soft, &s, &t, config.temperature.into()) / count;
+        for (j, d) in gradient(config, &s, &t, y as usize).into_iter().enumerate() {
+            for k in 0..width {
+                e.hidden[i * width + k] += d / count * head[j * width + k];
+                e.head[j * width + k] += d / count * row[k];
+            }
+        }
+    }
+    e.total = config.weight() * e.hard + (1.0 - config.weight()) * e.soft;
+    e
+}

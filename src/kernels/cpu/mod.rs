@@ -1,0 +1,32 @@
+//! Kernels for the CPU: functions over slices.
+//!
+//! Each takes the instruction set to run on ([`isa::Isa`]), runs in parallel on the current rayon pool, and
+//! gives the same bits whatever the number of threads: work is cut by the sizes of its operands alone, and
+//! every sum has a fixed order. (Different instruction sets may differ in the last bits.)
+
+pub mod adamw;
+pub mod attention;
+pub mod embedding;
+pub mod gemm;
+#[cfg(test)]
+mod gemm_tests;
+pub mod isa;
+pub mod loss;
+pub mod matrix;
+mod micro;
+pub mod norm;
+pub mod pack;
+pub mod rotary;
+pub mod scratch;
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod simd_x86;
+pub mod swiglu;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
+pub mod vector;
+
+pub use gemm::{gemm, gemm_packed};
+pub use isa::{Isa, IsaError, Level, Precision};
+pub use matrix::{Element, MatMut, MatRef};
+pub use pack::PackedMatrix;

@@ -1,0 +1,280 @@
+//! Packing: copying a matrix into the order in which the kernels of [`micro`](super::micro) read it.
+//!
+//! A k×n matrix becomes blocks of [`DEPTH`] words of k; a block is cut into panels of the tile's width, and a
+//! panel holds its columns k after k. Missing columns of the last panel, and the missing half of the last pair
+//! of an odd k, are zeros. A of a product is packed as its transpose, with the tile's rows as the width.
+
+#[cfg(target_arch = "x86_64")]
+use super::isa::Level;
+use super::isa::{Isa, Precision};
+use super::matrix::{Element, MatRef, round_to_bf16};
+use super::micro::{Format, Tile};
+use super::scratch::Words;
+use super::simd::simd_fn;
+#[cfg(target_arch = "x86_64")]
+use super::transpose::pack_lines;
+use rayon::prelude::*;
+
+/// Words of k in a block: a panel of B (32 columns) is then 64 KiB, one of A (14 rows) 28 KiB.
+pub(super) const DEPTH: usize = 512;
+
+/// Words of k that `k` numbers take.
+pub(super) const fn depth_of(format: Format, k: usize) -> usize {
+    k.div_ceil(format.per_word())
+}
+
+/// Words that a packed k×n matrix takes.
+pub(super) const fn packed_len(format: Format, width: usize, k: usize, n: usize) -> usize {
+    depth_of(format, k) * n.div_ceil(width) * width
+}
+
+/// Where a panel of a packed matrix starts, and its depth.
+pub(super) fn panel_at(width: usize, depth: usize, n: usize, block: usize, panel: usize) -> (usize, usize) {
+    let here = DEPTH.min(depth - block * DEPTH);
+    (block * DEPTH * n.div_ceil(width) * width + panel * here * width, here)
+}
+
+/// Packs all of `source` (k×n) into `to`, in parallel when it is large.
+pub(super) fn pack<T: Element>(isa: Isa, format: Format, width: usize, source: MatRef<T>, to: &mut [f32]) {
+    let depth = depth_of(format, source.rows);
+    let panels = source.columns.div_ceil(width);
+    if depth == 0 || panels == 0 {
+        return;
+    }
+    let pack_block = |(block, to): (usize, &mut [f32])| {
+        let here = DEPTH.min(depth - block * DEPTH);
+        let pack_one = |(panel, to): (usize, &mut [f32])| {
+            pack_panel(isa, format, width, source, block * DEPTH, panel * width, to);
+        };
+        let to = &mut to[..here * width * panels];
+        if source.rows * source.columns < 1 << 15 {
+            to.chunks_mut(here * width).enumerate().for_each(pack_one);
+        } else {
+            to.par_chunks_mut(here * width).enumerate().for_each(pack_one);
+        }
+    };
+    to[..depth * width * panels].chunks_mut(DEPTH * width * panels).enumerate().for_each(pack_block);
+}
+
+/// Packs one panel: `to.len() / width` words of k from word `from` on, `width` columns from `column` on.
+pub(super) fn pack_panel<T: Element>(
+    isa: Isa,
+    format: Format,
+    width: usize,
+    source: MatRef<T>,
+    from: usize,
+    column: usize,
+    to: &mut [f32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if isa.level() >= Level::Avx512 && source.row_stride == 1 && T::IS_F32 {
+        let first = from * format.per_word();
+        let count = width.min(source.columns - column);
+        let numbers = (source.rows - first).min(to.len() / width * format.per_word());
+        // SAFETY: T is f32.
+        let data =
+            unsafe { std::slice::from_raw_parts(source.data.as_ptr().cast::<f32>(), source.data.len()) };
+        let (data, stride) = (&data[first + column * source.column_stride..], source.column_stride);
+        // SAFETY: the isa proves the features.
+        return unsafe {
+            match width {
+                14 => pack_lines::<14>(format, data, stride, count, numbers, to),
+                32 => pack_lines::<32>(format, data, stride, count, numbers, to),
+                _ => unreachable!("no tile of AVX-512 has this width"),
+            }
+        };
+    }
+    pack_any(isa, format, width, source, from, column, to);
+}
+
+simd_fn! {
+    /// [`pack_panel`] for all types and strides.
+    fn pack_any<S; T: Element>(
+        s, format: Format, width: usize, source: MatRef<T>, from: usize, column: usize, to: &mut [f32]
+    ) {
+        let _ = s; // Only for the features that the compiler may use.
+        match width {
+            4 => fixed::<T, 4>(format, source, from, column, to),
+            6 => fixed::<T, 6>(format, source, from, column, to),
+            8 => fixed::<T, 8>(format, source, from, column, to),
+            14 => fixed::<T, 14>(format, source, from, column, to),
+            16 => fixed::<T, 16>(format, source, from, column, to),
+            32 => fixed::<T, 32>(format, source, from, column, to),
+            _ => unreachable!("no tile has this width"),
+        }
+    }
+}
+
+#[inline(always)]
+fn fixed<T: Element, const W: usize>(
+    format: Format,
+    source: MatRef<T>,
+    from: usize,
+    column: usize,
+    to: &mut [f32],
+) {
+    let first = from * format.per_word();
+    let width = W.min(source.columns - column);
+    let numbers = (source.rows - first).min(to.len() / W * format.per_word());
+    let start = first * source.row_stride + column * source.column_stride;
+    let data = &source.data[start..];
+    let (rs, cs) = (source.row_stride, source.column_stride);
+    let (to, _) = to.as_chunks_mut::<W>();
+    match format {
+        Format::F32 => words::<T, W>(data, rs, cs, width, numbers, to, |x| x),
+        Format::Rounded => {
+            words::<T, W>(data, rs, cs, width, numbers, to, |x| f32::from_bits(round_to_bf16(x)))
+        }
+        Format::Pairs => pairs::<T, W>(data, rs, cs, width, numbers, to),
+    }
+}
+
+/// One number a word.
+#[inline(always)]
+fn words<T: Element, const W: usize>(
+    data: &[T],
+    row_stride: usize,
+    column_stride: usize,
+    width: usize,
+    numbers: usize,
+    to: &mut [[f32; W]],
+    convert: impl Fn(f32) -> f32,
+) {
+    if column_stride == 1 && width == W {
+        for (k, to) in to[..numbers].iter_mut().enumerate() {
+            let row = &data[k * row_stride..][..W];
+            for (to, &x) in to.iter_mut().zip(row) {
+                *to = convert(x.to_f32());
+            }
+        }
+        return;
+    }
+    if width < W {
+        to.as_flattened_mut().fill(0.0);
+    }
+    if row_stride == 1 {
+        for j in 0..width {
+            let line = &data[j * column_stride..][..numbers];
+            for (to, &x) in to.iter_mut().zip(line) {
+                to[j] = convert(x.to_f32());
+            }
+        }
+        return;
+    }
+    for (k, to) in to[..numbers].iter_mut().enumerate() {
+        for (j, to) in to[..width].iter_mut().enumerate() {
+            *to = convert(data[k * row_stride + j * column_stride].to_f32());
+        }
+    }
+}
+
+/// Two numbers a word.
+#[inline(always)]
+fn pairs<T: Element, const W: usize>(
+    data: &[T],
+    row_stride: usize,
+    column_stride: usize,
+    width: usize,
+    numbers: usize,
+    to: &mut [[f32; W]],
+) {
+    let join =
+        |low: T, high: T| f32::from_bits(round_to_bf16(high.to_f32()) | (round_to_bf16(low.to_f32()) >> 16));
+    let zero = T::from_f32(0.0);
+    let (whole, odd) = (numbers / 2, numbers % 2 == 1);
+    if width < W {
+        to.as_flattened_mut().fill(0.0);
+    }
+    if column_stride == 1 && width == W {
+        for (p, to) in to[..whole].iter_mut().enumerate() {
+            let low = &data[2 * p * row_stride..][..W];
+            let high = &data[(2 * p + 1) * row_stride..][..W];
+            for ((to, &low), &high) in to.iter_mut().zip(low).zip(high) {
+                *to = join(low, high);
+            }
+        }
+    } else if row_stride == 1 {
+        for j in 0..width {
+            let (line, _) = data[j * column_stride..][..2 * whole].as_chunks::<2>();
+            for (to, &[low, high]) in to.iter_mut().zip(line) {
+                to[j] = join(low, high);
+            }
+        }
+    } else {
+        for (p, to) in to[..whole].iter_mut().enumerate() {
+            for (j, to) in to[..width].iter_mut().enumerate() {
+                let low = data[2 * p * row_stride + j * column_stride];
+                *to = join(low, data[(2 * p + 1) * row_stride + j * column_stride]);
+            }
+        }
+    }
+    if odd {
+        for (j, to) in to[whole][..width].iter_mut().enumerate() {
+            *to = join(data[2 * whole * row_stride + j * column_stride], zero);
+        }
+    }
+}
+
+/// The right-hand side of products, packed once and used many times: weights.
+pub struct PackedMatrix {
+    words: Words,
+    rows: usize,
+    columns: usize,
+    isa: Isa,
+    precision: Precision,
+}
+
+impl PackedMatrix {
+    /// Packs a k×n matrix for products `A · B` with A of k columns. For a weight kept as [out, in], its
+    /// transpose makes the forward product `x · Wᵀ` and the weight itself the backward one `dy · W`.
+    pub fn new<T: Element>(isa: Isa, precision: Precision, source: MatRef<T>) -> Self {
+        let mut packed = PackedMatrix { words: Words::default(), rows: 0, columns: 0, isa, precision };
+        packed.set(source);
+        packed
+    }
+
+    /// Packs another matrix into the same memory (which grows if it must).
+    pub fn set<T: Element>(&mut self, source: MatRef<T>) {
+        let tile = Tile::new(self.isa, self.precision);
+        (self.rows, self.columns) = (source.rows, source.columns);
+        self.words.resize(packed_len(tile.format, tile.columns, source.rows, source.columns));
+        pack(self.isa, tile.format, tile.columns, source, self.words.f32_mut());
+    }
+
+    /// k, the rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// n, the columns of the matrix.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The path it was packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The precision it was packed in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.words.bytes()
+    }
+
+    pub(super) fn view(&self) -> Panels<'_> {
+        Panels { words: self.words.f32(), rows: self.rows, columns: self.columns }
+    }
+}
+
+/// A packed matrix, wherever it lies.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub words: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+}

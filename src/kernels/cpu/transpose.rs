@@ -1,0 +1,140 @@
+//! Packing of lines that run along k, 16×16 words at a time with AVX-512.
+//!
+//! Row-major left operands (activations, probabilities) come that way; a scalar store per word would cost as
+//! much as a good part of the product.
+
+use super::matrix::round_to_bf16;
+use super::micro::Format;
+use std::arch::x86_64::*;
+
+/// Packs `count` lines of `numbers` numbers each, starting `stride` apart, as the columns of a panel of `W`
+/// columns: word k of line j goes to `to[k * W + j]`. Missing lines, and the words of a panel deeper than the
+/// lines are long, become zeros.
+///
+/// # Safety
+/// The processor must have AVX-512 F, BW, DQ and VL, and BF16 for pairs.
+pub(super) unsafe fn pack_lines<const W: usize>(
+    format: Format,
+    data: &[f32],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+) {
+    assert!(count <= W && (count == 0 || data.len() >= (count - 1) * stride + numbers));
+    // SAFETY: the caller promises the features; the lines lie within the data.
+    unsafe {
+        match format {
+            Format::F32 => words::<W>(data, stride, count, numbers, to, |x| x),
+            Format::Rounded => words::<W>(data, stride, count, numbers, to, |x| round(x)),
+            Format::Pairs => pairs::<W>(data, stride, count, numbers, to),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn round(x: __m512) -> __m512 {
+    let mut lanes = [0.0_f32; 16];
+    // SAFETY: sixteen numbers each way. (The compiler keeps them in a register.)
+    unsafe {
+        _mm512_storeu_ps(lanes.as_mut_ptr(), x);
+        let lanes = lanes.map(|x| f32::from_bits(round_to_bf16(x)));
+        _mm512_loadu_ps(lanes.as_ptr())
+    }
+}
+
+/// The first `n` lanes, at most all.
+fn first(n: usize) -> u16 {
+    (u32::MAX >> (32 - n.min(16))) as u16
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn words<const W: usize>(
+    data: &[f32],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+    convert: impl Fn(__m512) -> __m512,
+) {
+    let depth = to.len() / W;
+    for j in (0..W).step_by(16) {
+        for k in (0..depth).step_by(16) {
+            let mut block = [_mm512_setzero_ps(); 16];
+            if k < numbers {
+                for (i, line) in block.iter_mut().enumerate().take(count.saturating_sub(j)) {
+                    // SAFETY: line j + i exists, and lanes after its end are not read.
+                    *line = unsafe {
+                        let from = data.as_ptr().add((j + i) * stride + k);
+                        convert(_mm512_maskz_loadu_ps(first(numbers - k), from))
+                    };
+                }
+            }
+            write::<W>(transpose(block), &mut to[k * W + j..], depth - k);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn pairs<const W: usize>(data: &[f32], stride: usize, count: usize, numbers: usize, to: &mut [f32]) {
+    let depth = to.len() / W;
+    for j in (0..W).step_by(16) {
+        for k in (0..depth).step_by(16) {
+            let mut block = [_mm512_setzero_ps(); 16];
+            for (i, line) in block.iter_mut().enumerate().take(count.saturating_sub(j)) {
+                let left = numbers.saturating_sub(2 * k);
+                let masks = [left, left.saturating_sub(16)].map(|n| if n == 0 { 0 } else { first(n) });
+                let from = data.as_ptr().wrapping_add((j + i) * stride + 2 * k);
+                // SAFETY: line j + i exists, and lanes after its end are not read.
+                *line = unsafe {
+                    let low = _mm512_maskz_loadu_ps(masks[0], from);
+                    let high = _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(16));
+                    std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
+                };
+            }
+            write::<W>(transpose(block), &mut to[k * W + j..], depth - k);
+        }
+    }
+}
+
+/// Writes the rows of a block, the first `rows` of them, `W` words apart. Rows narrower than a vector are
+/// written in order, so that what one writes too much the next one puts right.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn write<const W: usize>(block: [__m512; 16], to: &mut [f32], rows: usize) {
+    for (i, row) in block.into_iter().enumerate().take(rows) {
+        let to = &mut to[i * W..];
+        // SAFETY: only lanes within `to` are written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), row) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(r: [__m512; 16]) -> [__m512; 16] {
+    let mut t = r;
+    for i in 0..8 {
+        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    let wide = |x| _mm512_castps_pd(x);
+    // u[4 g + c], part l: column 4 l + c of rows 4 g to 4 g + 3.
+    let mut u = t;
+    for g in (0..16).step_by(4) {
+        u[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(wide(t[g]), wide(t[g + 2])));
+        u[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(wide(t[g]), wide(t[g + 2])));
+        u[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(wide(t[g + 1]), wide(t[g + 3])));
+        u[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(wide(t[g + 1]), wide(t[g + 3])));
+    }
+    let mut out = u;
+    for c in 0..4 {
+        let even = [0, 8].map(|g| _mm512_shuffle_f32x4::<0x88>(u[g + c], u[g + 4 + c]));
+        let odd = [0, 8].map(|g| _mm512_shuffle_f32x4::<0xdd>(u[g + c], u[g + 4 + c]));
+        out[c] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+        out[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+        out[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+        out[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+    }
+    out
+}
