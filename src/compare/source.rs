@@ -1,13 +1,13 @@
 //! Where the runs of one side come from.
 
-use std::fs::File;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
 
 use super::CompareError;
 use crate::experiment::config::CompareConfig;
-use crate::report::{self, Manifest};
+use crate::report::{self, MANIFEST, Manifest};
 use crate::store::Store;
 
 /// Where the runs of one side come from.
@@ -92,41 +92,41 @@ impl Source {
                 if !table.is_file() {
                     return Err(CompareError::NoReport { path: folder.clone() });
                 }
-                Side {
-                    name: folder.display().to_string(),
-                    runs: read_table(&table)?,
-                    compare: Manifest::read(folder)?.map(|manifest| manifest.compare),
-                    damaged: Vec::new(),
-                }
+                Self::read_file(&table, folder.display().to_string())?
             }
-            Self::Table(path) => {
-                // The manifest lies beside a table that was not moved.
-                let manifest = path.parent().map(Manifest::read).transpose()?.flatten();
-                Side {
-                    name: path.display().to_string(),
-                    runs: read_table(path)?,
-                    compare: manifest.map(|manifest| manifest.compare),
-                    damaged: Vec::new(),
-                }
-            }
+            Self::Table(path) => Self::read_file(path, path.display().to_string())?,
         };
         if side.runs.height() == 0 {
             return Err(CompareError::NoRuns { side: side.name });
         }
         Ok(side)
     }
+
+    /// Reads a table, with the tolerances of the manifest that lies beside it unless it was moved.
+    fn read_file(path: &Path, name: String) -> Result<Side, CompareError> {
+        let manifest = path.parent().map(Manifest::read).transpose()?.flatten();
+        let runs = read_table(path, manifest.as_ref())?;
+        Ok(Side { name, runs, compare: manifest.map(|manifest| manifest.compare), damaged: Vec::new() })
+    }
 }
 
-fn read_table(path: &Path) -> Result<DataFrame, CompareError> {
+fn read_table(path: &Path, manifest: Option<&Manifest>) -> Result<DataFrame, CompareError> {
     let unreadable = |reason: String| CompareError::Unreadable { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
     let is_csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     let frame = if is_csv {
         // Types are read off all rows: the first may be all there is of a failed run.
         let options = CsvReadOptions::default().with_infer_schema_length(None);
-        options.into_reader_with_file_handle(file).finish()
+        options.into_reader_with_file_handle(Cursor::new(bytes)).finish()
     } else {
-        ParquetReader::new(file).finish()
+        // The reader trusts the sizes in a file, however damaged: what we wrote is checked first.
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !manifest.is_none_or(|manifest| manifest.is_whole(name, &bytes)) {
+            return Err(unreadable(format!(
+                "it is not the file that the report wrote, says {MANIFEST} beside it"
+            )));
+        }
+        ParquetReader::new(Cursor::new(bytes)).finish()
     };
     frame.map_err(|e| unreadable(e.to_string()))
 }

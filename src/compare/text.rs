@@ -21,6 +21,9 @@ pub(super) fn cells(row: &Row, confidence: f64) -> [String; 8] {
     let change = row.difference.map_or_else(
         || "–".to_owned(),
         |difference| {
+            if difference.mean == 0.0 && difference.tested.is_none_or(|t| t.margin == 0.0) {
+                return "0".to_owned();
+            }
             let margin = difference.tested.map(|t| t.margin);
             let digits = format::precision(margin).min(4);
             let mut text = format::signed(difference.mean, digits);

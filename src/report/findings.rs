@@ -309,7 +309,11 @@ fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
     text.push('.');
     let groups = student_groups(evidence.grid, evidence.configurations, evidence.confidence);
     let group = groups.iter().find(|g| g.distilled.iter().any(|(c, _)| std::ptr::eq(*c, best)));
+    let gain = group.and_then(|group| group.distilled.iter().find(|(c, _)| std::ptr::eq(*c, best)));
+    // A share of a gap that may be chance says nothing.
+    let is_sure = gain.is_some_and(|(_, d)| d.is_significant() || d.tested.is_none());
     if let Some(alone) = group.and_then(|group| group.baseline.hard_loss)
+        && is_sure
         && alone.mean > lowest
     {
         let closed = (alone.mean - student) / (alone.mean - lowest);

@@ -38,10 +38,10 @@ pub fn signed(v: f64, precision: usize) -> String {
     }
 }
 
-/// Decimals that show two digits of `margin`, between 2 and 6; 3 without one.
+/// Decimals that show two digits of `margin`, between 3 and 6; 3 without one.
 pub fn precision(margin: Option<f64>) -> usize {
     match margin {
-        Some(m) if m > 0.0 && m.is_finite() => (1.0 - m.log10().floor()).clamp(2.0, 6.0) as usize,
+        Some(m) if m > 0.0 && m.is_finite() => (1.0 - m.log10().floor()).clamp(3.0, 6.0) as usize,
         _ => 3,
     }
 }
@@ -132,6 +132,14 @@ pub fn bytes(v: f64) -> String {
     format!("{v} B")
 }
 
+/// A time in RFC 3339 and UTC, to the minute: `2026-03-01 10:15 UTC`. Anything else as it is.
+pub fn time(text: &str) -> String {
+    match (humantime::parse_rfc3339(text), text.get(..10), text.get(11..16)) {
+        (Ok(_), Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => text.to_owned(),
+    }
+}
+
 /// `1 run`, `2 runs`.
 pub fn plural(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
@@ -172,6 +180,8 @@ mod tests {
         assert_eq!([loss(1.23456), loss(0.012345), loss(431.26)], ["1.235", "0.0123", "431.3"]);
         assert_eq!([count(6_096_384.0), count(980.0), count(17_305_344.0)], ["6.10 M", "980", "17.3 M"]);
         assert_eq!([seconds(3.21), seconds(245.0), seconds(7625.0)], ["3.2 s", "4 min 05 s", "2 h 07 min"]);
+        assert_eq!(time("2026-03-01T10:15:42.123Z"), "2026-03-01 10:15 UTC");
+        assert_eq!(time("yesterday"), "yesterday");
         assert_eq!([bytes(536_870_912.0), bytes(12.0)], ["512 MiB", "12 B"]);
         assert_eq!(percent(0.8127), "81.3\u{a0}%");
         assert_eq!([short_count(1.5e6), short_count(1e6), short_count(640.0)], ["1.5 M", "1 M", "640"]);
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn a_margin_sets_the_digits() {
         assert_eq!(with_margin(1.23456, Some(0.0312)), "1.235 ± 0.031");
-        assert_eq!(with_margin(1.23456, Some(0.5)), "1.23 ± 0.50");
+        assert_eq!(with_margin(1.23456, Some(0.5)), "1.235 ± 0.500");
         assert_eq!(with_margin(1.23456, None), "1.235");
         assert_eq!(precision(Some(0.0)), 3);
     }

@@ -1,6 +1,7 @@
-//! `experiment.json` of a report: what the tables beside it are about, and which files a later
-//! report may remove.
+//! `experiment.json` of a report: what the tables beside it are about, how to tell that they are
+//! whole, and which files a later report may remove.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ pub struct Manifest {
     pub axes: Vec<String>,
     /// The experiment's tolerances, so that a report can be compared without its store.
     pub compare: CompareConfig,
-    /// Files of the report, relative to its directory.
-    pub files: Vec<String>,
+    /// Files of the report, relative to its directory, with their BLAKE3 digests.
+    pub files: BTreeMap<String, String>,
 }
 
 /// The name of the manifest in a report's directory.
@@ -41,13 +42,19 @@ impl Manifest {
         file::write_json(&directory.join(MANIFEST), self)
     }
 
+    /// Whether `bytes` are what the report wrote under this name. A file that it did not write
+    /// cannot be told.
+    pub fn is_whole(&self, name: &str, bytes: &[u8]) -> bool {
+        self.files.get(name).is_none_or(|expected| *expected == digest(bytes))
+    }
+
     /// A manifest of the present version.
     pub fn new(
         name: &str,
         updated: Option<&str>,
         axes: &[String],
         compare: &CompareConfig,
-        files: Vec<String>,
+        files: BTreeMap<String, String>,
     ) -> Self {
         Self {
             format_version: FORMAT_VERSION,
@@ -59,4 +66,9 @@ impl Manifest {
             files,
         }
     }
+}
+
+/// The digest of a file, as manifests write it.
+pub fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }

@@ -29,6 +29,7 @@ pub(crate) mod relevance;
 pub mod statistics;
 pub(crate) mod tables;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,30 +125,31 @@ fn write_files(
     fs::create_dir_all(out).map_err(|e| refused(e.to_string()))?;
     // What is damaged there is no manifest of ours, and names nothing that may be removed.
     let earlier = Manifest::read(out).ok().flatten().map(|m| m.files).unwrap_or_default();
-    let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
-    let stale: Vec<String> =
-        earlier.into_iter().filter(|name| is_plot(name) && !names.contains(name)).collect();
+    let digests: BTreeMap<String, String> =
+        files.iter().map(|(name, bytes)| (name.clone(), manifest::digest(bytes))).collect();
+    let stale: BTreeMap<String, String> =
+        earlier.into_iter().filter(|(name, _)| is_plot(name) && !digests.contains_key(name)).collect();
     let experiment = &collected.experiment;
-    let manifest = |files: Vec<String>| {
+    let manifest = |files: BTreeMap<String, String>| {
         Manifest::new(&experiment.name, collected.updated(), &experiment.axes, &experiment.compare, files)
     };
     // First both old and new, so that a report that is cut short can still be cleaned up.
-    let both = names.iter().chain(&stale).cloned().collect();
+    let both = digests.clone().into_iter().chain(stale.clone()).collect();
     let failed = |error: StoreError| refused(error.to_string());
     manifest(both).write(out).map_err(failed)?;
     for (name, bytes) in &files {
         file::write_atomic(&out.join(name), bytes).map_err(failed)?;
     }
-    for name in stale {
-        match fs::remove_file(out.join(&name)) {
+    for name in stale.keys() {
+        match fs::remove_file(out.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(refused(format!("cannot remove the old {name}: {error}")));
             }
             _ => {}
         }
     }
-    manifest(names.clone()).write(out).map_err(failed)?;
-    Ok(names)
+    manifest(digests).write(out).map_err(failed)?;
+    Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Whether a name in a manifest can only be a plot of ours: a manifest must not lead outside.

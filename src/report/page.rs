@@ -21,8 +21,10 @@ pub struct Page {
     pub source: String,
     /// The version of kdx.
     pub version: &'static str,
-    /// The last change of any run.
+    /// The last change of any run, RFC 3339 in UTC.
     pub updated: Option<String>,
+    /// The same for people.
+    pub last_change: Option<String>,
     /// Number of runs in the plan.
     pub total: usize,
     /// How many runs stand where.
@@ -137,6 +139,7 @@ impl Page {
             source: collected.experiment.source.clone(),
             version: env!("CARGO_PKG_VERSION"),
             updated: collected.updated().map(str::to_owned),
+            last_change: collected.updated().map(format::time),
             total: collected.runs.len(),
             counts: counts.into_iter().map(|(status, n)| Count { status, n }).collect(),
             findings: findings(evidence),

@@ -245,10 +245,12 @@ impl AxisPlot {
                 Some((panel.x_at(x.number()?) + dodge, panel.y_at(y)))
             }
         };
-        let faint = color.mix(0.3).filled();
+        // Beside the bar, which would cover them.
+        let (right, down) = if self.is_horizontal() { (0, px(5)) } else { (px(4), 0) };
+        let faint = color.mix(0.35).filled();
         for dot in self.dots.iter().filter(|dot| dot.series == *series) {
-            if let Some(at) = place(&dot.x, dot.y) {
-                mark(&panel.area, Mark::Circle, at, px(2), faint)?;
+            if let Some((x, y)) = place(&dot.x, dot.y) {
+                mark(&panel.area, Mark::Circle, (x + right, y + down), px(2), faint)?;
             }
         }
         let mut means: Vec<&Marginal> = self.marginals.iter().filter(|m| m.series == *series).collect();
