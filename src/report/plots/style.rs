@@ -90,9 +90,12 @@ pub fn on_color(background: RGBColor) -> RGBColor {
     if luminance > 0.18 { RGBColor(0x10, 0x10, 0x10) } else { RGBColor(0xFA, 0xFA, 0xFA) }
 }
 
+/// Colours of a plot on a light page, each with its own on a dark one.
+pub type DarkColors = Vec<(RGBColor, RGBColor)>;
+
 /// What each colour of a plot becomes on a dark page. The colours of series come second: a heat
 /// map keeps its own.
-pub fn dark_colors() -> (Vec<(RGBColor, RGBColor)>, Vec<(RGBColor, RGBColor)>) {
+pub fn dark_colors() -> (DarkColors, DarkColors) {
     let neutrals = vec![
         (PAPER, RGBColor(0x15, 0x1B, 0x23)),
         (INK, RGBColor(0xE6, 0xED, 0xF3)),
