@@ -44,6 +44,7 @@ pub(super) fn build(
         config,
         limit: limit.map_or(u64::MAX, |limit| limit as u64),
         read: 0,
+        chats: false,
         first_problem: None,
         built: Built { sequences: Vec::new(), origins: Vec::new(), counts: Counts::default() },
     };
@@ -61,6 +62,8 @@ struct Builder<'a> {
     limit: u64,
     /// Valid records so far, dropped ones included.
     read: u64,
+    /// Whether any file has conversations.
+    chats: bool,
     /// The first line that was skipped, for the message if nothing is left.
     first_problem: Option<String>,
     built: Built,
@@ -99,16 +102,7 @@ impl Builder<'_> {
         if form != Form::Tokenized && tokenizer.is_none() {
             return Err(DataError::NoTokenizer { data: path.to_owned(), looked: looked.to_vec() });
         }
-        if matches!(form, Form::Text | Form::Tokenized) && self.config.system.is_some() {
-            return Err(DataError::Setting {
-                key: "data.system",
-                problem: format!(
-                    "found a system message for {}, whose records are no conversations",
-                    path.display()
-                ),
-                help: "leave `data.system` out".to_owned(),
-            });
-        }
+        self.chats |= !matches!(form, Form::Text | Form::Tokenized);
 
         for chunk in lines.chunks(CHUNK) {
             let config = self.config;
@@ -193,6 +187,18 @@ impl Builder<'_> {
                 help: "check `data.format` and the files; raise `data.max_length` if records are too long"
                     .to_owned(),
             });
+        }
+        for (key, given) in [
+            ("data.system", self.config.system.is_some()),
+            ("data.chat_template", self.config.chat_template.is_some()),
+        ] {
+            if given && !self.chats {
+                return Err(DataError::Setting {
+                    key,
+                    problem: format!("found one for {}, which has no conversations", files[0].path.display()),
+                    help: format!("leave `{key}` out: it would change nothing"),
+                });
+            }
         }
         if self.config.packing {
             (built.sequences, built.origins) = pack(built.sequences, built.origins, self.config.max_length);

@@ -1,5 +1,8 @@
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
+use super::super::record::Role;
 use super::super::template::tests::conversations;
 use super::*;
 
@@ -84,5 +87,30 @@ fn padding_is_the_tokenizer_s_own_else_its_end_else_zero() {
     ] {
         fs::write(dir.path().join(CONFIG_FILE), config).unwrap();
         assert_eq!(ChatTokenizer::load(dir.path()).unwrap().vocabulary().pad, pad);
+    }
+}
+
+/// What a person might write: not white space alone, and none at the start.
+fn content() -> impl Strategy<Value = String> {
+    "[a-z0-9äж家🏠<|>.,?'\"][a-z0-9A-Zéß家 \n\t<|>.,?'\"]{0,30}"
+}
+
+proptest! {
+    #[test]
+    fn what_counts_decodes_to_what_the_assistant_says_and_its_end_mark(
+        turns in prop::collection::vec((content(), content()), 1..4),
+        system in prop::option::of(content()),
+    ) {
+        let tokenizer = ChatTokenizer::load(&directory().join("../../toydata/tokenizer")).unwrap();
+        let mut messages = Vec::new();
+        messages.extend(system.map(|content| Message { role: Role::System, content }));
+        for (question, answer) in &turns {
+            messages.push(Message { role: Role::User, content: question.clone() });
+            messages.push(Message { role: Role::Assistant, content: answer.clone() });
+        }
+        let encoded = tokenizer.encode(Record::Chat(messages)).unwrap();
+        let counted: Vec<u32> = encoded.labels.iter().filter_map(|&label| u32::try_from(label).ok()).collect();
+        let said: String = turns.iter().map(|(_, answer)| format!("{answer}<|im_end|>")).collect();
+        prop_assert_eq!(tokenizer.decode(&counted).unwrap(), said);
     }
 }

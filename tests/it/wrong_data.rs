@@ -324,7 +324,15 @@ const CASES: &[Case] = &[
             fs::write(w.path("train.jsonl"), "{\"text\": \"a b\"}").unwrap();
             w.config.system = Some("Be brief.".to_owned());
         },
-        &["`data.system`", "train.jsonl, whose records are no conversations"],
+        &["`data.system`: found one for train.jsonl, which has no conversations", "leave `data.system` out"],
+    ),
+    (
+        "a chat template for tokens",
+        |w| {
+            fs::write(w.path("train.jsonl"), "{\"input_ids\": [1, 2], \"labels\": [1, 2]}").unwrap();
+            with_template(w, "{{ messages[0].content }}");
+        },
+        &["`data.chat_template`: found one for train.jsonl, which has no conversations"],
     ),
     // Tokenizers.
     (
