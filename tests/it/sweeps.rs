@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use polars::prelude::{DataType, ParquetReader, SerReader};
 use tempfile::TempDir;
 
 /// A folder with an experiment file and, after a sweep, a store.
@@ -141,6 +142,61 @@ fn a_sweep_trains_everything_once_and_then_reports_and_compares() {
         assert!(place.path().join("reports/tiny").join(file).exists(), "the report has no {file}");
     }
     place.succeeds(&["compare", "tiny", "tiny"]);
+}
+
+/// Declared in TOML alone, and read back from the table that a report writes.
+#[test]
+fn a_declared_run_follows_the_curve_of_pytorch() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let text = r#"
+        [data]
+        train = "GOLDEN/tokenized.jsonl"
+        format = "tokenized"
+        max_length = 48
+        shuffle = false
+        [teacher]
+        path = "GOLDEN/teacher"
+        [student]
+        path = "GOLDEN/student"
+        [loss]
+        kind = "forward_kl"
+        temperature = 1.5
+        alpha = 0.5
+        [optimizer]
+        learning_rate = 5e-4
+        [schedule]
+        kind = "minimind"
+        [train]
+        epochs = 10
+        batch_size = 4
+    "#;
+    let place = Place::new(&text.replace("GOLDEN", &golden.display().to_string()));
+    place.succeeds(&["sweep", "tiny.toml"]);
+    place.succeeds(&["report", "tiny"]);
+
+    let file = fs::File::open(place.path().join("reports/tiny/metrics.parquet")).expect("a table");
+    let table = ParquetReader::new(file).finish().expect("a readable table");
+    let column = |name: &str| -> Vec<f64> {
+        let column = table.column(name).expect(name).cast(&DataType::Float64).expect(name);
+        column.f64().expect(name).into_no_null_iter().collect()
+    };
+    let reference = json(&golden.join("golden.json"));
+    let curve = reference["curve_accumulate_1"].as_array().expect("a curve");
+    assert_eq!(column("step").len(), curve.len());
+    for (name, key) in [
+        ("step", "step"),
+        ("learning_rate", "lr"),
+        ("loss", "total"),
+        ("hard_loss", "hard"),
+        ("soft_loss", "soft"),
+        ("grad_norm", "grad_norm"),
+    ] {
+        for (found, row) in column(name).into_iter().zip(curve) {
+            let expected = row[key].as_f64().expect(key);
+            let what = format!("{name} at step {}", row["step"]);
+            super::support::close(&what, found, expected, 1e-3);
+        }
+    }
 }
 
 #[test]
