@@ -124,13 +124,14 @@ impl Estimator {
         size: &SizeConfig,
         vocab_size: Option<usize>,
     ) -> Result<ModelConfig, EstimateError> {
-        if let Some(directory) = directory.filter(|_| !size.is_declared()) {
-            if let Some(config) = self.directories.get(directory) {
-                return Ok(config.clone());
-            }
-            let config = ModelConfig::read(directory).map_err(Box::new)?;
+        if let Some(directory) = directory {
+            let config = match self.directories.get(directory) {
+                Some(config) => config.clone(),
+                None => ModelConfig::read(directory).map_err(Box::new)?,
+            };
             self.directories.insert(directory.clone(), config.clone());
-            return Ok(config);
+            // Declared sizes go over those of the checkpoint, as when the run starts.
+            return Ok(config.resized(size).map_err(Box::new)?);
         }
         let vocab_size = vocab_size.unwrap_or(0);
         let key = (serde_json::to_string(size).unwrap_or_default(), vocab_size);
