@@ -174,7 +174,8 @@ fn losses(isa: Isa) {
                 let config = LossConfig { soft, temperature, hard_weight: 0.5, agreement: false };
                 let time = best(|| {
                     let student = Side { hidden: MatRef::new(&hidden, n, width), head: &head };
-                    let teacher = Side { hidden: MatRef::new(&t_hidden, n, t_width), head: &t_head };
+                    let teacher =
+                        Teacher::Hidden(Side { hidden: MatRef::new(&t_hidden, n, t_width), head: &t_head });
                     let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
                     black_box(distillation_loss(&config, student, Some(teacher), &targets, Some(gradients)));
                 });
@@ -199,17 +200,12 @@ fn attentions(isa: Isa) {
             let peak = peak(isa, precision);
             let shape = AttentionShape { batch, seq, heads, kv_heads, d };
             let path = AttentionPath { isa, precision };
-            let (q, k, v) = (
-                noise(batch * seq * heads * d),
-                noise(batch * seq * kv_heads * d),
-                noise(batch * seq * kv_heads * d),
-            );
-            let (mut out, mut lse) = (q.clone(), vec![0.0; batch * heads * seq]);
-            let forward = best(|| attention(path, shape, &q, &k, &v, &mut out, &mut lse));
-            let (mut dq, mut dk, mut dv) = (q.clone(), k.clone(), v.clone());
-            let backward = best(|| {
-                attention_backward(path, shape, &q, &k, &v, &out, &lse, &q, &mut dq, &mut dk, &mut dv)
-            });
+            let qkv = noise(batch * seq * shape.row());
+            let dout = noise(batch * seq * heads * d);
+            let (mut out, mut lse) = (dout.clone(), vec![0.0; batch * heads * seq]);
+            let forward = best(|| attention(path, shape, &qkv, &mut out, &mut lse));
+            let mut gradient = qkv.clone();
+            let backward = best(|| attention_backward(path, shape, &qkv, &out, &lse, &dout, &mut gradient));
             // What is needed: half of each square.
             let gflop = (batch * heads * seq * seq * d) as f64 * 2.0 / 1e9;
             println!(
@@ -243,15 +239,16 @@ fn others(isa: Isa) {
     println!("rms_norm: {:.2} ms, {:.0} GB/s", time * 1e3, gbs(8 * n * h, time));
     let time = best(|| norm::rms_norm_backward(isa, &x, &w, &r, &dy, &mut y, &mut dw));
     println!("rms_norm_backward: {:.2} ms, {:.0} GB/s", time * 1e3, gbs(12 * n * h, time));
-    let table = rotary::RotaryTable::new(512, 64, 1e4);
-    let time = best(|| rotary::rotate(isa, &mut y, &table, 512, 8, false));
+    let table = noise(512 * 32);
+    let angles = rotary::Angles { half: 32, cos: &table, sin: &table };
+    let time = best(|| rotary::rotate(isa, &mut y, 512, angles, 512, 8, false));
     println!("rotate: {:.2} ms, {:.0} GB/s", time * 1e3, gbs(8 * n * h, time));
     let i = 1408;
-    let (gate, up) = (noise(n * i), noise(n * i));
-    let (mut a, mut b) = (gate.clone(), up.clone());
-    let time = best(|| swiglu::swiglu(isa, &gate, &up, &mut a));
+    let (joined, dy) = (noise(n * 2 * i), noise(n * i));
+    let (mut a, mut gradient) = (dy.clone(), joined.clone());
+    let time = best(|| swiglu::swiglu(isa, &joined, i, &mut a));
     println!("swiglu {n}x{i}: {:.2} ms, {:.0} GB/s", time * 1e3, gbs(12 * n * i, time));
-    let time = best(|| swiglu::swiglu_backward(isa, &gate, &up, &gate, &mut a, &mut b));
+    let time = best(|| swiglu::swiglu_backward(isa, &joined, i, &dy, &mut gradient));
     println!("swiglu_backward: {:.2} ms, {:.0} GB/s", time * 1e3, gbs(20 * n * i, time));
     let v = 6400;
     let (ids, mut embedding) = ((0..n).map(|i| (i * 37 % v) as i32).collect::<Vec<_>>(), noise(v * h));

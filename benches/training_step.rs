@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kdx::distill::{DeviceBatch, Gradients, Optimizer, Signal};
 use kdx::experiment::config::{OptimizerConfig, SizeConfig};
-use kdx::kernels::{Distillation, Divergence, distillation_loss};
+use kdx::kernels::{Distillation, Divergence, Precision, distillation_loss};
 use kdx::model::{ModelConfig, Transformer};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -38,7 +38,8 @@ fn measure_all() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     for shape in SHAPES {
         if wanted.is_empty() || wanted.iter().any(|name| name == shape.0) {
-            measure(shape);
+            measure(shape, Precision::F32);
+            measure(shape, Precision::Bf16);
         }
     }
 }
@@ -49,11 +50,12 @@ fn processor_time() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
+fn measure((name, student, teacher, vocab, (batch, sequence)): Shape, precision: Precision) {
     let device = Device::flex();
     let (_, mut student) = model(student, vocab, &device.clone().autodiff());
     let (_, teacher) = model(teacher, vocab, &device);
-    let signal = Signal::Online(teacher);
+    student = student.with_precision(precision);
+    let signal = Signal::Online(teacher.with_precision(precision).frozen());
     let mix = Distillation { divergence: Some(Divergence::ForwardKl), temperature: 1.5, hard_weight: 0.5 };
     let ids: Vec<i32> = (0..batch * sequence).map(|i| ((i * 7919 + i / 3) % vocab) as i32).collect();
     let n = batch * (sequence - 1);
@@ -87,7 +89,7 @@ fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
             }
             last = now;
         };
-        let taught = signal.project(&data);
+        let taught = signal.teach(&data);
         lap(0);
         let hidden = student.forward_rows(data.ids.clone(), data.rows.clone());
         lap(1);
@@ -108,7 +110,7 @@ fn measure((name, student, teacher, vocab, (batch, sequence)): Shape) {
     let median = steps[steps.len() / 2].as_secs_f64();
     let tokens = (batch * sequence) as f64;
     println!(
-        "{name}: {:.0} tokens/s, {:.1} ms a step (median of {}); {:.0} tokens a processor second, {:.1} ms a step",
+        "{name} {precision:?}: {:.0} tokens/s, {:.1} ms a step (median of {}); {:.0} tokens a processor second, {:.1} ms a step",
         tokens / median,
         median * 1e3,
         steps.len(),

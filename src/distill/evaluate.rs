@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::module::Module;
 use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
@@ -31,7 +30,7 @@ impl Evaluator<'_> {
         student: &Transformer,
         stop: &AtomicBool,
     ) -> Option<(Evaluation, Option<Evaluation>)> {
-        let student = student.valid();
+        let student = student.frozen();
         let mut sums = Measured::default();
         for batch in data::epoch(self.split, self.batch_size, false, 0, 0, self.pad_id) {
             if stop.load(Ordering::Relaxed) {
@@ -39,7 +38,7 @@ impl Evaluator<'_> {
             }
             let Some(batch) = DeviceBatch::new(&batch, self.device) else { continue };
             let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
-            let taught = self.teacher.map(|signal| signal.project(&batch));
+            let taught = self.teacher.map(|signal| signal.teach(&batch));
             sums += measure(student.project(hidden), taught, batch.targets, self.mix);
         }
         (sums.rows > 0).then(|| figures(&sums))

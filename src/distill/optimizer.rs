@@ -26,9 +26,7 @@ impl Gradients {
 
     /// The global norm: the root of the sum of the squares of all elements.
     pub fn norm(&self) -> f64 {
-        let squares = self.0.values().map(|gradient| sum_of_squares(gradient.clone()));
-        let sum = squares.reduce(|a, b| a + b).map_or(0.0, |sum| sum.into_scalar::<f32>());
-        f64::from(sum).sqrt()
+        self.0.values().map(|gradient| sum_of_squares(gradient.clone())).sum::<f64>().sqrt()
     }
 }
 

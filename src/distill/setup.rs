@@ -9,10 +9,19 @@ use super::loss;
 use super::teacher::Signal;
 use super::train::Job;
 use crate::data::{self, Prepared};
-use crate::experiment::config::RunConfig;
-use crate::kernels::Distillation;
+use crate::experiment::config::{self, RunConfig};
+use crate::kernels::{Distillation, Precision};
 use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
 use crate::store::file::write_json;
+
+impl From<config::Precision> for Precision {
+    fn from(precision: config::Precision) -> Self {
+        match precision {
+            config::Precision::Fp32 => Self::F32,
+            config::Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
 
 /// What a run starts with.
 pub(super) struct Setup {
@@ -43,7 +52,9 @@ impl Setup {
         let fallback: Vec<PathBuf> = teacher_dir.iter().chain(&config.student.path).cloned().collect();
         let data = data::prepare(&config.data, &fallback, Some(job.cache_dir))?;
 
+        let precision = Precision::from(config.train.precision);
         let (student, student_config, report) = student(config, &data, &inner.clone().autodiff())?;
+        let student = student.with_precision(precision);
         if let Some(report) = report {
             tracing::info!("the student's start: {}", report.in_words());
             for (what, names) in [("missing", &report.missing), ("left over", &report.left_over)] {
@@ -57,12 +68,17 @@ impl Setup {
         for split in std::iter::once(&data.train).chain(&data.validation) {
             split.check_vocabulary(student_config.vocab_size)?;
         }
-        let teacher = teacher_dir.map(|dir| teacher(&dir, &student_config, &inner)).transpose()?;
+        let teacher = teacher_dir.map(|dir| teacher(&dir, &student_config, precision, &inner)).transpose()?;
         Ok(Self { data, teacher, student, student_config, mix })
     }
 }
 
-fn teacher(directory: &Path, student: &ModelConfig, device: &Device) -> Result<Teacher, DistillError> {
+fn teacher(
+    directory: &Path,
+    student: &ModelConfig,
+    precision: Precision,
+    device: &Device,
+) -> Result<Teacher, DistillError> {
     let (model, config, _) = model::load(directory, device).map_err(DistillError::teacher)?;
     if config.vocab_size < student.vocab_size {
         return Err(DistillError::TeacherTooNarrow {
@@ -70,6 +86,7 @@ fn teacher(directory: &Path, student: &ModelConfig, device: &Device) -> Result<T
             student: student.vocab_size,
         });
     }
+    let model = model.with_precision(precision).frozen();
     Ok(Teacher { signal: Signal::Online(model), parameters: config.parameters() })
 }
 

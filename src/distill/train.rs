@@ -110,7 +110,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
             }
             let Some(batch) = DeviceBatch::new(batch, &device) else { continue };
             let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
-            let projection = taught.map(|signal| signal.project(&batch));
+            let projection = taught.map(|signal| signal.teach(&batch));
             let loss = distillation_loss(state.student.project(hidden), projection, batch.targets, &mix);
             gradients.add(&state.student, &(loss.total.clone() * share));
             losses = Some(Sums::add(losses, loss, share));

@@ -449,6 +449,8 @@ impl Default for TrainConfig {
 pub enum Precision {
     /// Everything in 32-bit floats.
     Fp32,
+    /// Parameters, optimizer and sums in 32-bit floats; operands of matrix products rounded to bfloat16.
+    Bf16,
 }
 
 /// When and on what the student is measured.

@@ -1,6 +1,9 @@
 //! One step of AdamW (Loshchilov and Hutter, 1711.05101), arithmetic as in `torch.optim.AdamW`.
 
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+
+use super::extension::Kernels;
 
 /// The numbers of one step, the same for every parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +33,8 @@ pub struct Moments {
 
 /// One step on a parameter seen as a vector `[n]`: the new parameter and the new moments (none before
 /// the first step). `gradient` is multiplied by `gradient_scale` first, which is where clipping comes
-/// in. Not differentiable; all tensors outside any graph.
+/// in. Works in place where nobody else holds the tensors. Not differentiable; all tensors outside any
+/// graph.
 pub fn adamw_step(
     parameter: Tensor<1>,
     gradient: Tensor<1>,
@@ -38,35 +42,20 @@ pub fn adamw_step(
     gradient_scale: f64,
     adamw: &AdamW,
 ) -> (Tensor<1>, Moments) {
-    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step } = *adamw;
-    let gradient = if gradient_scale == 1.0 { gradient } else { gradient * gradient_scale };
-    let weighted_square = gradient.clone().square() * (1.0 - beta2);
-    let weighted = gradient * (1.0 - beta1);
-    let moments = match moments {
-        Some(Moments { first, second }) => {
-            Moments { first: first * beta1 + weighted, second: second * beta2 + weighted_square }
-        }
-        None => Moments { first: weighted, second: weighted_square },
-    };
-    let exponent = i32::try_from(step).unwrap_or(i32::MAX);
-    let correction1 = 1.0 - beta1.powi(exponent);
-    let correction2 = 1.0 - beta2.powi(exponent);
-    let root = moments.second.clone().sqrt() * (1.0 / correction2.sqrt()) + epsilon;
-    let update = moments.first.clone() / root * (learning_rate / correction1);
-    let decayed =
-        if weight_decay == 0.0 { parameter } else { parameter * (1.0 - learning_rate * weight_decay) };
-    (decayed - update, moments)
+    let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
+    let Moments { first, second } = moments.unwrap_or_else(|| Moments { first: zeros(), second: zeros() });
+    let (parameter, gradient) = (parameter.into_dispatch(), gradient.into_dispatch());
+    let (first, second) = (first.into_dispatch(), second.into_dispatch());
+    let (parameter, first, second) =
+        Dispatch::adamw_step(parameter, gradient, first, second, gradient_scale, *adamw);
+    let moments = Moments { first: Tensor::from_dispatch(first), second: Tensor::from_dispatch(second) };
+    (Tensor::from_dispatch(parameter), moments)
 }
 
-/// The sum of the squares of all elements of a vector, `[1]`. The order of the summation depends on
-/// the length alone, not on the number of threads.
-pub fn sum_of_squares(vector: Tensor<1>) -> Tensor<1> {
-    // Burn's CPU backend splits sums of more than 4 M elements between threads as they come.
-    const PIECE: usize = 1 << 20;
-    let [n] = vector.dims();
-    let piece = |first: usize| vector.clone().narrow(0, first, PIECE.min(n - first)).square().sum();
-    let zero = Tensor::zeros([1], &vector.device());
-    (0..n).step_by(PIECE).map(piece).fold(zero, |sum, piece| sum + piece)
+/// The sum of the squares of all elements of a vector. The order of the summation depends on the
+/// length alone, not on the number of threads.
+pub fn sum_of_squares(vector: Tensor<1>) -> f64 {
+    Dispatch::sum_of_squares(vector.into_dispatch())
 }
 
 #[cfg(test)]
@@ -109,8 +98,8 @@ mod tests {
     #[test]
     fn squares_of_a_long_vector_are_summed_in_pieces() {
         let n = (1 << 20) + 3;
-        let sum = sum_of_squares(Tensor::full([n], 2.0, &Device::flex())).into_scalar::<f32>();
-        assert_eq!(sum, 4.0 * n as f32);
-        assert_eq!(sum_of_squares(vector(&[])).into_scalar::<f32>(), 0.0);
+        let sum = sum_of_squares(Tensor::full([n], 2.0, &Device::flex()));
+        assert_eq!(sum, 4.0 * n as f64);
+        assert_eq!(sum_of_squares(vector(&[])), 0.0);
     }
 }

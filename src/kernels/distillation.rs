@@ -5,15 +5,39 @@
 //! hand when the value is, nothing of a chunk outlives it. (The idea: Liger Kernel, 2410.10989.)
 
 use burn::backend::Dispatch;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
-use super::divergence::{Distribution, Divergence, divergence};
-use super::extension::Kernels;
+use super::extension::{Kernels, Teacher};
+use super::flex::loss::HeadProducts;
 
-/// Logits in a chunk: few enough to stay in a core's cache.
-const CHUNK_LOGITS: usize = 1 << 18;
-/// Rows in a chunk at least, however wide the vocabulary: fewer would starve the matrix products.
-const LEAST_ROWS: usize = 128;
+/// A divergence of two distributions over the vocabulary, or of the raw logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Divergence {
+    /// KL(p ‖ q), mass-covering.
+    ForwardKl,
+    /// KL(q ‖ p), mode-seeking (MiniLLM, 2306.08543).
+    ReverseKl,
+    /// Generalized Jensen–Shannon (GKD, 2306.13649): `beta·KL(p ‖ m) + (1-beta)·KL(q ‖ m)` with
+    /// `m = beta·p + (1-beta)·q`.
+    JensenShannon {
+        /// The teacher's weight, in `[0, 1]`.
+        beta: f64,
+    },
+    /// KL(p ‖ skew·p + (1-skew)·q) (DistiLLM, 2402.03898).
+    SkewForwardKl {
+        /// The teacher's weight in the mixture, in `[0, 1]`.
+        skew: f64,
+    },
+    /// KL(q ‖ skew·q + (1-skew)·p).
+    SkewReverseKl {
+        /// The student's weight in the mixture, in `[0, 1]`.
+        skew: f64,
+    },
+    /// `½·Σ|p - q|`.
+    TotalVariation,
+    /// Mean squared difference of the raw logits over rows and vocabulary; no temperature.
+    LogitMse,
+}
 
 /// Hidden states and the output head that makes logits of them.
 #[derive(Debug, Clone)]
@@ -22,23 +46,70 @@ pub struct Projection {
     pub hidden: Tensor<2>,
     /// Output head, `[vocab, hidden]`.
     pub head: Tensor<2>,
+    /// How the products with the head are made.
+    pub how: HeadProducts,
 }
 
 impl Projection {
-    /// Cuts the vocabulary to its first `vocab` entries.
-    fn narrowed(self, vocab: usize) -> Self {
-        if self.head.dims()[0] == vocab {
-            return self;
+    /// In single precision.
+    pub fn new(hidden: Tensor<2>, head: Tensor<2>) -> Self {
+        Self { hidden, head, how: HeadProducts::default() }
+    }
+
+    /// Outside any graph.
+    pub fn without_autodiff(&self) -> Self {
+        Self {
+            hidden: self.hidden.clone().without_autodiff(),
+            head: self.head.clone().without_autodiff(),
+            how: self.how.clone(),
         }
-        Self { hidden: self.hidden, head: self.head.narrow(0, 0, vocab) }
     }
+}
 
-    fn logits(&self, first: usize, rows: usize) -> Tensor<2> {
-        self.hidden.clone().narrow(0, first, rows).matmul(self.head.clone().transpose())
+/// The largest logits of each row, and one that stands for all the others.
+#[derive(Debug, Clone)]
+pub struct TopK {
+    /// The tokens, `[rows, k]`, each below the student's vocabulary.
+    pub ids: Tensor<2, Int>,
+    /// Their logits, `[rows, k]`.
+    pub logits: Tensor<2>,
+    /// The logit that every other token of a row is taken to have, `[rows]`.
+    pub rest: Tensor<1>,
+}
+
+/// What the teacher says of a batch's rows. Outside any graph.
+#[derive(Debug, Clone)]
+pub enum Taught {
+    /// Hidden states and the head, cut to the student's vocabulary before the softmax.
+    Hidden(Projection),
+    /// The largest logits.
+    TopK(TopK),
+}
+
+impl From<Projection> for Taught {
+    fn from(projection: Projection) -> Self {
+        Self::Hidden(projection)
     }
+}
 
-    fn without_autodiff(&self) -> Self {
-        Self { hidden: self.hidden.clone().without_autodiff(), head: self.head.clone().without_autodiff() }
+impl From<TopK> for Taught {
+    fn from(top: TopK) -> Self {
+        Self::TopK(top)
+    }
+}
+
+fn into_extension(teacher: Option<Taught>) -> Teacher<Dispatch> {
+    match teacher {
+        None => Teacher::None,
+        Some(Taught::Hidden(projection)) => {
+            let Projection { hidden, head, how } = projection.without_autodiff();
+            Teacher::Hidden { hidden: hidden.into_dispatch(), head: head.into_dispatch(), how }
+        }
+        Some(Taught::TopK(TopK { ids, logits, rest })) => Teacher::TopK {
+            ids: ids.into_dispatch(),
+            logits: logits.without_autodiff().into_dispatch(),
+            rest: rest.without_autodiff().into_dispatch(),
+        },
     }
 }
 
@@ -56,7 +127,7 @@ pub struct Distillation {
 
 impl Distillation {
     /// What the mean divergence over rows is multiplied by.
-    fn soft_scale(&self) -> f64 {
+    pub(super) fn soft_scale(&self) -> f64 {
         match self.divergence {
             Some(Divergence::LogitMse) | None => 1.0,
             Some(_) => self.temperature * self.temperature,
@@ -102,8 +173,8 @@ pub struct TeacherMeasured {
 }
 
 /// The distillation loss of `n` rows: `student` (hidden `[n, h_s]`, head `[v, h_s]`), `teacher`
-/// (hidden `[n, h_t]`, head `[v_t, h_t]` with `v_t ≥ v`, cut to `v` before the softmax; outside any
-/// graph), `targets [n]`, each below `v`. All rows count, so those that do not are left out before.
+/// (hidden `[n, h_t]`, head `[v_t, h_t]` with `v_t ≥ v`, cut to `v` before the softmax; or its largest
+/// logits), `targets [n]`, each below `v`. All rows count, so those that do not are left out before.
 ///
 /// Differentiable in the student's hidden states and head; the gradients are computed with the value.
 ///
@@ -111,127 +182,39 @@ pub struct TeacherMeasured {
 /// Where there are no rows, the teacher's vocabulary is narrower, or a divergence has no teacher.
 pub fn distillation_loss(
     student: Projection,
-    teacher: Option<Projection>,
+    teacher: Option<Taught>,
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Losses {
-    let inner = student.without_autodiff();
-    let [n, _] = inner.hidden.dims();
-    let [vocab, _] = inner.head.dims();
-    assert!(n > 0, "a loss needs rows");
-    let soft = mix.divergence.map(|kind| {
-        let teacher = teacher.expect("a divergence needs a teacher");
-        (kind, teacher.narrowed(vocab))
-    });
-    let targets = targets.without_autodiff();
-
-    let mut hard_sum: Option<Tensor<1>> = None;
-    let mut soft_sum: Option<Tensor<1>> = None;
-    let mut hidden_gradient = Vec::new();
-    let mut head_gradient: Option<Tensor<2>> = None;
-    for (first, rows) in chunks(n, vocab) {
-        let logits = inner.logits(first, rows);
-        let targets = targets.clone().narrow(0, first, rows).unsqueeze_dim::<2>(1);
-
-        // Cross-entropy and its gradient in the logits.
-        let plain = Distribution::new(logits.clone(), 1.0);
-        let hard = plain.log.clone().gather(1, targets.clone()).neg();
-        let minus_one = Tensor::ones([rows, 1], &targets.device()).neg();
-        let hard_gradient = plain.probability.clone().scatter(1, targets, minus_one, IndexingUpdateOp::Add);
-        add(&mut hard_sum, hard.sum());
-        let mut gradient = hard_gradient * (mix.hard_weight / n as f64);
-
-        if let Some((kind, teacher)) = &soft {
-            let teacher_logits = teacher.logits(first, rows);
-            let weight = 1.0 - mix.hard_weight;
-            let (value, soft_gradient, slope) = if *kind == Divergence::LogitMse {
-                let difference = logits - teacher_logits;
-                let value = difference.clone().square().mean_dim(1);
-                (value, difference, 2.0 / vocab as f64)
-            } else {
-                let student =
-                    if mix.temperature == 1.0 { plain } else { Distribution::new(logits, mix.temperature) };
-                let teacher = Distribution::new(teacher_logits, mix.temperature);
-                let (value, gradient) = divergence(*kind, teacher, student);
-                // One temperature of the scale goes into the derivative of the scaled logits.
-                (value, gradient, mix.temperature)
-            };
-            add(&mut soft_sum, value.sum());
-            gradient = gradient + soft_gradient * (weight * slope / n as f64);
-        }
-        hidden_gradient.push(gradient.clone().matmul(inner.head.clone()));
-        let rows_hidden = inner.hidden.clone().narrow(0, first, rows);
-        let of_head = gradient.transpose().matmul(rows_hidden);
-        head_gradient = Some(match head_gradient {
-            Some(sum) => sum + of_head,
-            None => of_head,
-        });
+    let Projection { hidden, head, how } = student.without_autodiff();
+    assert!(hidden.dims()[0] > 0, "a loss needs rows");
+    assert!(mix.divergence.is_none() || teacher.is_some(), "a divergence needs a teacher");
+    let teacher = into_extension(teacher.filter(|_| mix.divergence.is_some()));
+    let targets = targets.without_autodiff().into_dispatch();
+    let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
+    let (total, hard, soft, hidden_gradient, head_gradient) =
+        Dispatch::loss_with_gradients(hidden, head, teacher, targets, how, *mix);
+    let (hidden, head) = (student.hidden.into_dispatch(), student.head.into_dispatch());
+    let total = Dispatch::known_gradients(total, hidden, head, hidden_gradient, head_gradient);
+    Losses {
+        total: Tensor::from_dispatch(total),
+        hard: Tensor::from_dispatch(hard),
+        soft: mix.divergence.map(|_| Tensor::from_dispatch(soft)),
     }
-
-    let mean = |sum: Tensor<1>, scale: f64| sum * (scale / n as f64);
-    let hard = mean(hard_sum.expect("there are rows"), 1.0);
-    let soft = soft_sum.map(|sum| mean(sum, mix.soft_scale()));
-    let total = match &soft {
-        Some(soft) => hard.clone() * mix.hard_weight + soft.clone() * (1.0 - mix.hard_weight),
-        None => hard.clone() * mix.hard_weight,
-    };
-    let hidden_gradient = Tensor::cat(hidden_gradient, 0);
-    let head_gradient = head_gradient.expect("there are rows");
-    let total = Tensor::from_dispatch(Dispatch::known_gradients(
-        total.into_dispatch(),
-        student.hidden.into_dispatch(),
-        student.head.into_dispatch(),
-        hidden_gradient.into_dispatch(),
-        head_gradient.into_dispatch(),
-    ));
-    Losses { total, hard, soft }
 }
 
 /// Measures the same rows without a gradient: sums of losses, and the most likely tokens. Shapes as
 /// for [`distillation_loss`]; a teacher is measured even where there is no divergence.
 pub fn measure(
     student: Projection,
-    teacher: Option<Projection>,
+    teacher: Option<Taught>,
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Measured {
-    let student = student.without_autodiff();
-    let [n, _] = student.hidden.dims();
-    let [vocab, _] = student.head.dims();
-    let teacher = teacher.map(|teacher| teacher.narrowed(vocab));
-    let targets = targets.without_autodiff();
-    let mut measured = Measured {
-        rows: n as u64,
-        teacher: teacher.is_some().then(TeacherMeasured::default),
-        ..Measured::default()
-    };
-    for (first, rows) in chunks(n, vocab) {
-        let targets = targets.clone().narrow(0, first, rows).unsqueeze_dim::<2>(1);
-        let logits = student.logits(first, rows);
-        let choice = logits.clone().argmax(1);
-        let plain = Distribution::new(logits.clone(), 1.0);
-        measured.hard -= total(plain.log.clone().gather(1, targets.clone()));
-        measured.correct += same(choice.clone(), targets.clone());
-
-        let (Some(teacher), Some(sums)) = (&teacher, &mut measured.teacher) else { continue };
-        let teacher_logits = teacher.logits(first, rows);
-        let teacher_choice = teacher_logits.clone().argmax(1);
-        sums.agreed += same(choice, teacher_choice.clone());
-        sums.correct += same(teacher_choice, targets.clone());
-        let teacher_plain = Distribution::new(teacher_logits.clone(), 1.0);
-        sums.hard -= total(teacher_plain.log.clone().gather(1, targets));
-        let value = match mix.divergence {
-            None => continue,
-            Some(Divergence::LogitMse) => (logits - teacher_logits).square().mean_dim(1),
-            Some(kind) if mix.temperature == 1.0 => divergence(kind, teacher_plain, plain).0,
-            Some(kind) => {
-                let at_temperature = |logits| Distribution::new(logits, mix.temperature);
-                divergence(kind, at_temperature(teacher_logits), at_temperature(logits)).0
-            }
-        };
-        *sums.soft.get_or_insert(0.0) += total(value) * mix.soft_scale();
-    }
-    measured
+    let Projection { hidden, head, how } = student.without_autodiff();
+    let teacher = into_extension(teacher);
+    let targets = targets.without_autodiff().into_dispatch();
+    Dispatch::measure(hidden.into_dispatch(), head.into_dispatch(), teacher, targets, how, *mix)
 }
 
 impl std::ops::AddAssign for Measured {
@@ -249,28 +232,4 @@ impl std::ops::AddAssign for Measured {
             }
         }
     }
-}
-
-/// First row and number of rows of each chunk. Depends on the shapes alone, so that sums come out the
-/// same whatever the number of threads.
-fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
-    let size = (CHUNK_LOGITS / vocab.max(1)).max(LEAST_ROWS);
-    (0..n).step_by(size).map(move |first| (first, size.min(n - first)))
-}
-
-fn add(sum: &mut Option<Tensor<1>>, value: Tensor<1>) {
-    *sum = Some(match sum.take() {
-        Some(sum) => sum + value,
-        None => value,
-    });
-}
-
-/// The sum of a column, in double precision.
-fn total(column: Tensor<2>) -> f64 {
-    column.into_data().iter::<f32>().map(f64::from).sum()
-}
-
-/// Rows where two columns are equal.
-fn same(a: Tensor<2, Int>, b: Tensor<2, Int>) -> u64 {
-    a.equal(b).int().into_data().iter::<i64>().sum::<i64>() as u64
 }

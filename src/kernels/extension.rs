@@ -1,19 +1,120 @@
-//! Operations that Burn does not have, with their derivatives, as a backend extension.
+//! The operations as an extension of Burn's backends: what the functions of [`kernels`](super) call.
 //!
-//! The bodies are compositions of Burn's backend operations, the same for every backend. A backend
-//! that can do better overrides them.
+//! A backend that joins implements the trait for itself and, with derivatives, for `Autodiff` of
+//! itself. [`reference`](super::reference) says in plain tensors what each operation is.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::FloatTensorOps;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Flex, Scalar, TensorMetadata, backend_extension};
-use burn::tensor::Shape;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
 
-/// What the functions of this module call on Burn's `Dispatch`.
+use super::adamw::AdamW;
+use super::distillation::{Distillation, Measured};
+use super::flex::attention::AttentionSpec;
+use super::flex::linear::Products;
+use super::flex::loss::HeadProducts;
+use super::flex::{adamw, attention, embedding, linear, loss, norm, swiglu};
+
+/// Weights of one product, side by side.
+#[derive(Debug, Clone, ExtensionType)]
+pub enum Weights<B: Backend> {
+    /// One.
+    One(FloatTensor<B>),
+    /// Two.
+    Two(FloatTensor<B>, FloatTensor<B>),
+    /// Three.
+    Three(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+}
+
+/// What the teacher says of a batch.
+#[derive(Debug, Clone, ExtensionType)]
+pub enum Teacher<B: Backend> {
+    /// Nothing: there is none.
+    None,
+    /// Its last hidden states and its head.
+    Hidden {
+        /// `[n, hidden]`
+        hidden: FloatTensor<B>,
+        /// `[vocab, hidden]`
+        head: FloatTensor<B>,
+        /// How logits are made of them.
+        how: HeadProducts,
+    },
+    /// Its largest logits.
+    TopK {
+        /// `[n, k]`
+        ids: IntTensor<B>,
+        /// `[n, k]`
+        logits: FloatTensor<B>,
+        /// `[n]`: what every other token of a row has.
+        rest: FloatTensor<B>,
+    },
+}
+
+/// What the functions of this module's parent call on Burn's `Dispatch`. Those that have no derivative
+/// take tensors outside any graph.
 #[backend_extension(Autodiff, Flex)]
 pub(super) trait Kernels: Backend {
+    /// `rows` of `matrix`.
+    fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `weight · x / √(mean x² + epsilon)`.
+    fn root_mean_square_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+
+    /// `x · weightsᵀ`, the weights side by side.
+    fn linear(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: Weights<Self>,
+        products: Products,
+    ) -> FloatTensor<Self>;
+
+    /// `residual + x · weightᵀ`.
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        products: Products,
+    ) -> FloatTensor<Self>;
+
+    /// `gate · sigmoid(gate) · up`, with both in a row.
+    fn swiglu(joined: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Rotary embedding and causal attention, with queries, keys and values in a row.
+    fn causal_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self>;
+
+    /// Losses `[1]`: the mixture, hard, soft; and the mixture's gradient in hidden states and head. No
+    /// derivative of its own: [`Kernels::known_gradients`] puts it into a graph.
+    fn loss_with_gradients(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        #[extension_type] teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Sums over rows. No derivative.
+    fn measure(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        #[extension_type] teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> Measured;
+
     /// `value [1]` as a function of the matrices `a` and `b`, whose derivatives are known already.
     fn known_gradients(
         value: FloatTensor<Self>,
@@ -23,11 +124,93 @@ pub(super) trait Kernels: Backend {
         b_gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `gate · sigmoid(gate) · up`, all of one shape.
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Σ x². No derivative.
+    fn sum_of_squares(vector: FloatTensor<Self>) -> f64;
+
+    /// A step of AdamW on vectors: the new parameter and both moments. No derivative.
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        scale: f64,
+        adamw: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl<B: Backend> Weights<B> {
+    fn into_vec(self) -> Vec<FloatTensor<B>> {
+        match self {
+            Self::One(a) => vec![a],
+            Self::Two(a, b) => vec![a, b],
+            Self::Three(a, b, c) => vec![a, b, c],
+        }
+    }
 }
 
 impl Kernels for Flex {
+    fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
+        embedding::gather(rows, matrix)
+    }
+
+    fn root_mean_square_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        norm::rms_norm(x, weight, epsilon)
+    }
+
+    fn linear(x: FloatTensor<Self>, weights: Weights<Self>, products: Products) -> FloatTensor<Self> {
+        linear::linear(x, weights.into_vec(), &products)
+    }
+
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        products: Products,
+    ) -> FloatTensor<Self> {
+        linear::linear_add(x, weight, residual, &products)
+    }
+
+    fn swiglu(joined: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::swiglu(joined)
+    }
+
+    fn causal_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self> {
+        attention::attention(qkv, cos, sin, spec)
+    }
+
+    fn loss_with_gradients(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let found = loss::with_gradients(hidden, head, teacher, targets, &how, &mix);
+        let [total, hard, soft] = found.losses;
+        (total, hard, soft, found.hidden, found.head)
+    }
+
+    fn measure(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> Measured {
+        loss::measure(hidden, head, teacher, targets, &how, &mix)
+    }
+
     fn known_gradients(
         value: FloatTensor<Self>,
         _a: FloatTensor<Self>,
@@ -38,13 +221,92 @@ impl Kernels for Flex {
         value
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let activated = Self::float_mul(sigmoid::<Self>(gate.clone()), gate);
-        Self::float_mul(activated, up)
+    fn sum_of_squares(vector: FloatTensor<Self>) -> f64 {
+        adamw::sum_of_squares(vector)
+    }
+
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        scale: f64,
+        settings: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw::step(parameter, gradient, first, second, scale, &settings)
     }
 }
 
-impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
+        embedding::gather_tracked::<C>(rows, matrix)
+    }
+
+    fn root_mean_square_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        norm::rms_norm_tracked::<C>(x, weight, epsilon)
+    }
+
+    fn linear(x: FloatTensor<Self>, weights: Weights<Self>, products: Products) -> FloatTensor<Self> {
+        match weights.into_vec() {
+            weights if weights.len() == 1 => linear::linear_tracked::<C, 2>(x, weights, &products),
+            weights if weights.len() == 2 => linear::linear_tracked::<C, 3>(x, weights, &products),
+            weights => linear::linear_tracked::<C, 4>(x, weights, &products),
+        }
+    }
+
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        products: Products,
+    ) -> FloatTensor<Self> {
+        linear::linear_add_tracked::<C>(x, weight, residual, &products)
+    }
+
+    fn swiglu(joined: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::swiglu_tracked::<C>(joined)
+    }
+
+    fn causal_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self> {
+        attention::attention_tracked::<C>(qkv, cos.into_primitive(), sin.into_primitive(), spec)
+    }
+
+    fn loss_with_gradients(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
+        let found = Flex::loss_with_gradients(hidden, head, teacher.into_primitive(), targets, how, mix);
+        let (total, hard, soft, hidden, head) = found;
+        let outside = Self::from_inner;
+        (outside(total), outside(hard), outside(soft), outside(hidden), outside(head))
+    }
+
+    fn measure(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> Measured {
+        let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
+        Flex::measure(hidden, head, teacher.into_primitive(), targets, how, mix)
+    }
+
     fn known_gradients(
         value: FloatTensor<Self>,
         a: FloatTensor<Self>,
@@ -59,64 +321,54 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         }
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (gate, gate_node) = gate.into_parts();
-        let (up, up_node) = up.into_parts();
-        match SwiGlu.prepare::<C>([gate_node, up_node]).compute_bound().stateful() {
-            OpsKind::Tracked(step) => {
-                let sigmoid = sigmoid::<B>(gate.clone());
-                let output = B::float_mul(B::float_mul(gate.clone(), sigmoid.clone()), up.clone());
-                step.finish((gate, up, sigmoid), output)
-            }
-            OpsKind::UnTracked(step) => step.finish(B::swiglu(gate, up)),
-        }
+    fn sum_of_squares(vector: FloatTensor<Self>) -> f64 {
+        Flex::sum_of_squares(vector.into_primitive())
+    }
+
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        scale: f64,
+        settings: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
+        let (first, second) = (first.into_primitive(), second.into_primitive());
+        let (p, m, v) = Flex::adamw_step(parameter, gradient, first, second, scale, settings);
+        (Self::from_inner(p), Self::from_inner(m), Self::from_inner(v))
     }
 }
 
-/// `1 / (1 + exp(-x))`. The exponential may overflow to infinity, whose reciprocal is the right zero.
-fn sigmoid<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let exponential = B::float_exp(B::float_neg(x));
-    B::float_recip(B::float_add_scalar(exponential, Scalar::Float(1.0)))
+impl<C: CheckpointStrategy> Teacher<Autodiff<Flex, C>> {
+    fn into_primitive(self) -> Teacher<Flex> {
+        match self {
+            Self::None => Teacher::None,
+            Self::Hidden { hidden, head, how } => {
+                Teacher::Hidden { hidden: hidden.into_primitive(), head: head.into_primitive(), how }
+            }
+            Self::TopK { ids, logits, rest } => {
+                Teacher::TopK { ids, logits: logits.into_primitive(), rest: rest.into_primitive() }
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 struct KnownGradients;
 
-impl<B: Backend> Backward<B, 2> for KnownGradients {
-    type State = (FloatTensor<B>, FloatTensor<B>);
+impl Backward<Flex, 2> for KnownGradients {
+    type State = (FloatTensor<Flex>, FloatTensor<Flex>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let upstream = grads.consume::<B>(&ops.node);
+        let upstream = grads.consume::<Flex>(&ops.node);
+        let scale = upstream.as_slice::<f32>().and_then(|upstream| upstream.first().copied());
+        let scale = scale.unwrap_or_else(|| unreachable!("the gradient of a number"));
         let [a, b] = ops.parents;
         for (node, gradient) in [(a, ops.state.0), (b, ops.state.1)] {
             let Some(node) = node else { continue };
-            debug_assert_eq!(gradient.shape().num_dims(), 2);
-            let upstream = B::float_reshape(upstream.clone(), Shape::new([1, 1]));
-            grads.register::<B>(node.id, B::float_mul(gradient, upstream));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct SwiGlu;
-
-impl<B: Backend> Backward<B, 2> for SwiGlu {
-    /// Gate, up, and the sigmoid of the gate.
-    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let upstream = grads.consume::<B>(&ops.node);
-        let [gate_node, up_node] = ops.parents;
-        let (gate, up, sigmoid) = ops.state;
-        let activated = B::float_mul(gate, sigmoid.clone());
-        if let Some(node) = up_node {
-            grads.register::<B>(node.id, B::float_mul(activated.clone(), upstream.clone()));
-        }
-        if let Some(node) = gate_node {
-            // The derivative of x·s(x) is s + x·s - x·s·s.
-            let square = B::float_mul(activated.clone(), sigmoid.clone());
-            let slope = B::float_sub(B::float_add(sigmoid, activated), square);
-            grads.register::<B>(node.id, B::float_mul(B::float_mul(slope, up), upstream));
+            let scaled = if scale == 1.0 { gradient } else { Flex::float_mul_scalar(gradient, scale.into()) };
+            grads.register::<Flex>(node.id, scaled);
         }
     }
 }

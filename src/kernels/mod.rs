@@ -1,26 +1,39 @@
 //! The operations that a training step is made of, each behind a plain function of tensors.
 //!
 //! The functions are the contract: shapes in, shapes out, differentiable where it says so. Behind
-//! them are compositions of Burn's own operations, so they run wherever Burn runs. Tensors that do
-//! not belong to an autodiff graph (a teacher's, an evaluation's) take the cheaper path on their own.
+//! them is an extension of Burn's backends with its own derivatives; on the CPU it calls the kernels of
+//! [`cpu`]. [`reference`] says the same in plain tensors. Tensors that do not belong to an autodiff graph
+//! (a teacher's, an evaluation's) take the cheaper path on their own.
+//!
+//! ```text
+//! ops           what a block is made of: embedding, products, norm, SwiGLU, attention
+//! distillation  the output heads with the loss between them
+//! adamw         the optimizer
+//! extension     the operations as an extension of Burn's backends
+//! flex          … on Burn's CPU backend
+//! cpu           kernels over slices, for each instruction set
+//! reference     … in plain tensors
+//! ```
 //!
 //! Rows are flat: the hidden states of a batch are `[batch * sequence, hidden]`, because a batched
 //! product with a shared weight would compute one weight gradient for each sequence.
 
 mod adamw;
-mod attention;
-mod basic;
 pub mod cpu;
 mod distillation;
-mod divergence;
 mod extension;
+mod flex;
+mod ops;
+pub mod reference;
 mod rotary;
 
 pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
-pub use attention::causal_attention;
-pub use basic::{embed, linear, rms_norm, swiglu};
+pub use cpu::Precision;
 pub use distillation::{
-    Distillation, Losses, Measured, Projection, TeacherMeasured, distillation_loss, measure,
+    Distillation, Divergence, Losses, Measured, Projection, Taught, TeacherMeasured, TopK, distillation_loss,
+    measure,
 };
-pub use divergence::Divergence;
-pub use rotary::{RotaryTable, rotary};
+pub use flex::linear::{Packed, Products};
+pub use flex::loss::{HeadProducts, PackedHead};
+pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
+pub use rotary::RotaryTable;

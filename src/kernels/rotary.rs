@@ -26,26 +26,8 @@ impl RotaryTable {
         self.cos.dims()[0]
     }
 
-    /// The first `positions` rows, shaped to broadcast over `[batch, positions, heads, head_dim / 2]`.
-    fn first(&self, positions: usize) -> (Tensor<4>, Tensor<4>) {
-        let [_, half] = self.cos.dims();
-        let part = |table: &Tensor<2>| table.clone().narrow(0, 0, positions).reshape([1, positions, 1, half]);
-        (part(&self.cos), part(&self.sin))
+    /// Cosines and sines.
+    pub(super) fn parts(&self) -> (Tensor<2>, Tensor<2>) {
+        (self.cos.clone(), self.sin.clone())
     }
-}
-
-/// Turns the pairs `(x[i], x[i + head_dim / 2])` of each head by the angle of its position:
-/// `x [batch, sequence, heads, head_dim]` → the same shape. Differentiable.
-///
-/// # Panics
-/// Where the table covers fewer positions than the sequence has.
-pub fn rotary(x: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
-    let [_, sequence, _, head_dim] = x.dims();
-    let half = head_dim / 2;
-    let (cos, sin) = table.first(sequence);
-    let first = x.clone().narrow(3, 0, half);
-    let second = x.narrow(3, half, half);
-    let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
-    let turned_second = second * cos + first * sin;
-    Tensor::cat(vec![turned_first, turned_second], 3)
 }

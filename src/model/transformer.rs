@@ -12,7 +12,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::config::{Llama3Scaling, ModelConfig, RopeConfig};
 use super::init;
 use super::weights::Weights;
-use crate::kernels::{Projection, RotaryTable, causal_attention, embed, linear, rms_norm, rotary, swiglu};
+use crate::kernels::{
+    HeadProducts, Heads, Packed, PackedHead, Precision, Products, Projection, RotaryTable, causal_attention,
+    embed, linear, linear_add, rms_norm, swiglu,
+};
 
 /// Positions of the first table of a rotary embedding; it doubles as longer sequences come.
 const FIRST_POSITIONS: usize = 128;
@@ -83,6 +86,31 @@ struct Shape {
     head_dim: usize,
     epsilon: f64,
     rotary: RotaryCache,
+    precision: Precision,
+    /// Where the weights of a model that never changes are kept as products read them.
+    packed: Option<Arc<PackedModel>>,
+}
+
+/// The packed weights of a model.
+#[derive(Debug)]
+struct PackedModel {
+    blocks: Vec<PackedBlock>,
+    head: PackedHead,
+}
+
+#[derive(Debug, Default)]
+struct PackedBlock {
+    qkv: Packed,
+    output: Packed,
+    gate_up: Packed,
+    down: Packed,
+}
+
+impl Shape {
+    fn products(&self, block: usize, of: impl Fn(&PackedBlock) -> &Packed) -> Products {
+        let packed = self.packed.as_ref().map(|packed| of(&packed.blocks[block]).clone());
+        Products { precision: self.precision, packed }
+    }
 }
 
 impl Transformer {
@@ -141,8 +169,26 @@ impl Transformer {
                 head_dim: config.head_dim,
                 epsilon: config.rms_norm_eps,
                 rotary: RotaryCache::new(&config.rope, config.head_dim, &device.clone().without_autodiff()),
+                precision: Precision::default(),
+                packed: None,
             },
         }
+    }
+
+    /// The same model with products in this precision.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.shape.precision = precision;
+        self.shape.packed = None;
+        self
+    }
+
+    /// The same model outside any graph, its weights packed for products once and for all: for one that
+    /// does not change, as a teacher, or a student while it is measured.
+    pub fn frozen(&self) -> Self {
+        let mut frozen = self.valid();
+        let blocks = self.model.layers.iter().map(|_| PackedBlock::default()).collect();
+        frozen.shape.packed = Some(Arc::new(PackedModel { blocks, head: PackedHead::default() }));
+        frozen
     }
 
     /// The last hidden states, after the final norm: `ids [batch, sequence]` →
@@ -163,31 +209,42 @@ impl Transformer {
         let mut x = embed(ids.reshape([batch * sequence]), self.model.embed_tokens.weight.val());
         for (index, block) in self.model.layers.iter().enumerate() {
             let normed = rms_norm(x.clone(), block.input_layernorm.weight.val(), self.shape.epsilon);
-            x = x + self.attention(&block.self_attn, normed, [batch, sequence], &table);
+            x = self.attention(index, normed, x, [batch, sequence], &table);
             if index + 1 == self.model.layers.len()
                 && let Some(rows) = rows.take()
             {
-                x = x.select(0, rows);
+                x = embed(rows, x);
             }
             let normed = rms_norm(x.clone(), block.post_attention_layernorm.weight.val(), self.shape.epsilon);
-            x = x + block.mlp.forward(normed);
+            x = self.feed_forward(index, normed, x);
         }
         rms_norm(x, self.model.norm.weight.val(), self.shape.epsilon)
     }
 
     fn attention(
         &self,
-        weights: &Attention,
+        block: usize,
         x: Tensor<2>,
+        residual: Tensor<2>,
         [batch, sequence]: [usize; 2],
         table: &RotaryTable,
     ) -> Tensor<2> {
-        let Shape { heads, kv_heads, head_dim, .. } = self.shape;
-        let query = weights.q_proj.forward(x.clone()).reshape([batch, sequence, heads, head_dim]);
-        let key = weights.k_proj.forward(x.clone()).reshape([batch, sequence, kv_heads, head_dim]);
-        let value = weights.v_proj.forward(x).reshape([batch, sequence, kv_heads, head_dim]);
-        let seen = causal_attention(rotary(query, table), rotary(key, table), value);
-        weights.o_proj.forward(seen.reshape([batch * sequence, heads * head_dim]))
+        let weights = &self.model.layers[block].self_attn;
+        let Shape { heads, kv_heads, head_dim, precision, .. } = self.shape;
+        let inputs = [&weights.q_proj, &weights.k_proj, &weights.v_proj].map(|linear| linear.weight.val());
+        let qkv = linear(x, inputs, &self.shape.products(block, |packed| &packed.qkv));
+        let sizes = Heads { batch, sequence, heads, kv_heads, head_dim };
+        let seen = causal_attention(qkv, table, sizes, precision);
+        let products = self.shape.products(block, |packed| &packed.output);
+        linear_add(seen, weights.o_proj.weight.val(), residual, &products)
+    }
+
+    fn feed_forward(&self, block: usize, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+        let weights = &self.model.layers[block].mlp;
+        let inputs = [weights.gate_proj.weight.val(), weights.up_proj.weight.val()];
+        let gate_up = linear(x, inputs, &self.shape.products(block, |packed| &packed.gate_up));
+        let products = self.shape.products(block, |packed| &packed.down);
+        linear_add(swiglu(gate_up), weights.down_proj.weight.val(), residual, &products)
     }
 
     /// The output head, `[vocab, hidden]`: the embedding where they are tied.
@@ -197,14 +254,17 @@ impl Transformer {
 
     /// Hidden states with the head that makes logits of them.
     pub fn project(&self, hidden: Tensor<2>) -> Projection {
-        Projection { hidden, head: self.head() }
+        let packed = self.shape.packed.as_ref().map(|packed| packed.head.clone());
+        let how = HeadProducts { precision: self.shape.precision, packed };
+        Projection { hidden, head: self.head(), how }
     }
 
     /// Logits of every position: `ids [batch, sequence]` → `[batch, sequence, vocab]`. For looking at
     /// a model; training and evaluation never make this tensor.
     pub fn logits(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [batch, sequence] = ids.dims();
-        let logits = linear(self.forward(ids), self.head());
+        let products = Products { precision: self.shape.precision, packed: None };
+        let logits = linear(self.forward(ids), [self.head()], &products);
         let [_, vocab] = logits.dims();
         logits.reshape([batch, sequence, vocab])
     }
@@ -221,20 +281,6 @@ impl Transformer {
         let mut collect = Collect { path: NamePath::default(), weights: Weights::new() };
         self.visit(&mut collect);
         collect.weights
-    }
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = self.gate_proj.forward(x.clone());
-        let up = self.up_proj.forward(x);
-        self.down_proj.forward(swiglu(gate, up))
-    }
-}
-
-impl Linear {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val())
     }
 }
 

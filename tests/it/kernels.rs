@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kdx::kernels::{
-    Distillation, Divergence, Projection, RotaryTable, causal_attention, distillation_loss, linear, measure,
-    rms_norm, rotary, swiglu,
+    Distillation, Divergence, Heads, Precision, Products, Projection, RotaryTable, Taught, causal_attention,
+    distillation_loss, embed, linear, linear_add, measure, reference, rms_norm, swiglu,
 };
 use proptest::prelude::*;
 
@@ -57,56 +57,46 @@ fn check<const D: usize>(
 }
 
 #[test]
-fn attention_and_its_gradients_are_those_of_the_definition() {
-    for (batch, length, heads, kv_heads, width) in
-        [(1, 1, 1, 1, 2), (2, 5, 4, 2, 4), (2, 3, 6, 1, 2), (1, 7, 3, 3, 4)]
-    {
-        let shape = |heads: usize| [batch, length, heads, width];
-        let input = |seed, heads: usize| (shape(heads), noise(seed, batch * length * heads * width));
+fn attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the_definition() {
+    let frequencies = [1.0, 0.1];
+    let table = RotaryTable::new(&frequencies, 8, &Device::flex());
+    for (batch, sequence, heads, kv_heads) in [(1, 1, 1, 1), (2, 5, 4, 2), (2, 3, 6, 1), (1, 7, 3, 3)] {
+        let head_dim = 2 * frequencies.len();
+        let sizes = Heads { batch, sequence, heads, kv_heads, head_dim };
+        let row = (heads + 2 * kv_heads) * head_dim;
+        let turned = |position: usize, head: &[f64]| -> Vec<f64> {
+            let mut head = head.to_vec();
+            for (pair, frequency) in frequencies.iter().enumerate() {
+                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                let (a, b) = (head[pair], head[pair + head_dim / 2]);
+                head[pair] = a * cos - b * sin;
+                head[pair + head_dim / 2] = b * cos + a * sin;
+            }
+            head
+        };
         check(
-            &[input(1, heads), input(2, kv_heads), input(3, kv_heads)],
-            |t| causal_attention(t[0].clone(), t[1].clone(), t[2].clone()),
+            &[([batch * sequence, row], noise(1, batch * sequence * row))],
+            |t| causal_attention(t[0].clone(), &table, sizes, Precision::F32),
             |values| {
-                let row = |values: &[f64], heads: usize, b: usize| {
-                    let size = length * heads * width;
-                    values[b * size..(b + 1) * size].to_vec()
+                let of = |rows: &[f64]| {
+                    let part = |first: usize, heads: usize, turn: bool| -> Vec<f64> {
+                        let position = |(position, row): (usize, &[f64])| -> Vec<f64> {
+                            let part = &row[first * head_dim..(first + heads) * head_dim];
+                            if turn {
+                                part.chunks(head_dim).flat_map(|head| turned(position, head)).collect()
+                            } else {
+                                part.to_vec()
+                            }
+                        };
+                        rows.chunks(row).enumerate().flat_map(position).collect()
+                    };
+                    let (q, k) = (part(0, heads, true), part(heads, kv_heads, true));
+                    attention(&q, &k, &part(heads + kv_heads, kv_heads, false), heads, kv_heads, head_dim)
                 };
-                let of = |b| {
-                    let (q, k, v) = (
-                        row(&values[0], heads, b),
-                        row(&values[1], kv_heads, b),
-                        row(&values[2], kv_heads, b),
-                    );
-                    attention(&q, &k, &v, heads, kv_heads, width)
-                };
-                (0..batch).flat_map(of).collect()
+                values[0].chunks(sequence * row).flat_map(of).collect()
             },
         );
     }
-}
-
-#[test]
-fn rotary_turns_pairs_by_the_angle_of_their_position() {
-    let (batch, length, heads, width) = (2, 5, 3, 4);
-    let frequencies = [1.0, 0.1];
-    let table = RotaryTable::new(&frequencies, 8, &Device::flex());
-    check(
-        &[([batch, length, heads, width], noise(5, batch * length * heads * width))],
-        |t| rotary(t[0].clone(), &table),
-        |values| {
-            let mut turned = values[0].clone();
-            for (place, head) in turned.chunks_mut(width).enumerate() {
-                let position = (place / heads) % length;
-                for (pair, frequency) in frequencies.iter().enumerate() {
-                    let (sin, cos) = (position as f64 * frequency).sin_cos();
-                    let (a, b) = (head[pair], head[pair + width / 2]);
-                    head[pair] = a * cos - b * sin;
-                    head[pair + width / 2] = b * cos + a * sin;
-                }
-            }
-            turned
-        },
-    );
 }
 
 #[test]
@@ -124,34 +114,55 @@ fn norm_linear_and_swiglu_are_those_of_the_definition() {
             values[0].chunks(width).flat_map(row).collect()
         },
     );
+    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let product = |values: &[Vec<f64>], row: &[f64]| -> Vec<f64> {
+        values.iter().flat_map(|weight| weight.chunks(width).map(|w| dot(row, w))).collect()
+    };
+    let weight = |seed, out: usize| ([out, width], noise(seed, out * width));
     check(
-        &[x.clone(), ([out, width], noise(9, out * width))],
-        |t| linear(t[0].clone(), t[1].clone()),
+        &[x.clone(), weight(9, out), weight(10, 1), weight(11, 3)],
+        |t| linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], &Products::default()),
+        |values| values[0].chunks(width).flat_map(|row| product(&values[1..], row)).collect(),
+    );
+    check(
+        &[x.clone(), weight(12, out), ([rows, out], noise(13, rows * out))],
+        |t| linear_add(t[0].clone(), t[1].clone(), t[2].clone(), &Products::default()),
         |values| {
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum();
-            let row = |x: &[f64]| -> Vec<f64> { values[1].chunks(width).map(|w| dot(x, w)).collect() };
-            values[0].chunks(width).flat_map(row).collect()
+            let added = values[0].chunks(width).flat_map(|row| product(&values[1..2], row));
+            added.zip(&values[2]).map(|(product, residual)| product + residual).collect()
         },
     );
     check(
-        &[x.clone(), ([rows, width], noise(10, rows * width))],
-        |t| swiglu(t[0].clone() * 4.0, t[1].clone()),
+        &[([rows, 2 * width], noise(10, rows * 2 * width))],
+        |t| swiglu(t[0].clone() * 4.0),
         |values| {
             let silu = |x: f64| 4.0 * x / (1.0 + (-4.0 * x).exp());
-            values[0].iter().zip(&values[1]).map(|(gate, up)| silu(*gate) * up).collect()
+            let row = |row: &[f64]| -> Vec<f64> {
+                (0..width).map(|i| silu(row[i]) * 4.0 * row[width + i]).collect()
+            };
+            values[0].chunks(2 * width).flat_map(row).collect()
         },
     );
 }
 
 #[test]
+fn rows_are_gathered_and_their_gradients_added_up() {
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(vec![2i64, 0, 2], [3]), &Device::flex());
+    check(
+        &[([4, 3], noise(14, 12))],
+        |t| embed(rows.clone(), t[0].clone()),
+        |values| [2, 0, 2].iter().flat_map(|row| values[0][row * 3..][..3].to_vec()).collect(),
+    );
+}
+
+#[test]
 fn swiglu_of_extreme_gates_is_finite_in_value_and_gradient() {
-    let gate = tensor(&[-1e4, -100.0, 0.0, 100.0, 1e4], [1, 5]);
-    let up = tensor(&[1.0; 5], [1, 5]);
-    let output = swiglu(gate.clone(), up.clone());
+    let joined = tensor(&[-1e4, -100.0, 0.0, 100.0, 1e4, 1.0, 1.0, 1.0, 1.0, 1.0], [1, 10]);
+    let output = swiglu(joined.clone());
     assert_near("value", &numbers(output.clone()), &[0.0, 0.0, 0.0, 100.0, 1e4], 1e-6);
     let gradients = output.sum().backward();
-    assert_near("gate", &numbers(gate.grad(&gradients).unwrap()), &[0.0, 0.0, 0.5, 1.0, 1.0], 1e-6);
-    assert_near("up", &numbers(up.grad(&gradients).unwrap()), &[0.0, 0.0, 0.0, 100.0, 1e4], 1e-6);
+    let expected = [0.0, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0, 0.0, 100.0, 1e4];
+    assert_near("gradient", &numbers(joined.grad(&gradients).unwrap()), &expected, 1e-6);
 }
 
 /// A loss to be held to its reference: logits of `rows` by `vocab`, the teacher's wider by `extra`.
@@ -184,12 +195,11 @@ impl Case {
     fn projection(&self, logits: &[f64], vocab: usize) -> Projection {
         let n = self.rows;
         let unit: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i % (n + 1) == 0))).collect();
-        Projection { hidden: tensor(&unit, [n, n]), head: tensor(&turned(logits, n, vocab), [vocab, n]) }
+        Projection::new(tensor(&unit, [n, n]), tensor(&turned(logits, n, vocab), [vocab, n]))
     }
 
-    fn taught(&self) -> Projection {
-        let projection = self.projection(&self.teacher(), self.vocab + self.extra);
-        Projection { hidden: projection.hidden.without_autodiff(), head: projection.head.without_autodiff() }
+    fn taught(&self) -> Taught {
+        self.projection(&self.teacher(), self.vocab + self.extra).without_autodiff().into()
     }
 
     fn target_tensor(&self) -> Tensor<1, Int> {
@@ -328,23 +338,19 @@ proptest! {
 
 #[test]
 fn rows_in_many_chunks_give_the_loss_and_gradient_of_one() {
-    // The vocabulary is wide enough that the rows need three chunks; each third of them is one.
-    let (rows, vocab, width) = (384, 2048, 4);
+    // More rows than a chunk has; each third of them is less than one.
+    let (rows, vocab, width) = (384, 640, 4);
     let mix = Distillation { divergence: Some(Divergence::ReverseKl), temperature: 2.0, hard_weight: 0.4 };
     let hidden = noise(1, rows * width);
     let head = noise(2, vocab * width);
     let targets: Vec<i64> = (0..rows as i64).map(|row| row * 5 % vocab as i64).collect();
     let run = |first: usize, count: usize| {
         let part = &hidden[first * width..(first + count) * width];
-        let student =
-            Projection { hidden: tensor(part, [count, width]), head: tensor(&head, [vocab, width]) };
-        let teacher = Projection {
-            hidden: tensor(part, [count, width]).without_autodiff() * 1.5,
-            head: tensor(&head, [vocab, width]).without_autodiff() * 1.1,
-        };
+        let student = Projection::new(tensor(part, [count, width]), tensor(&head, [vocab, width]));
+        let teacher = Projection::new(student.hidden.clone() * 1.5, student.head.clone() * 1.1);
         let targets = TensorData::new(targets[first..first + count].to_vec(), [count]);
         let targets = Tensor::from_data(targets, &Device::flex());
-        let losses = distillation_loss(student.clone(), Some(teacher), targets, &mix);
+        let losses = distillation_loss(student.clone(), Some(teacher.into()), targets, &mix);
         let gradients = losses.total.backward();
         (numbers(losses.total)[0], numbers(student.head.grad(&gradients).unwrap()))
     };
@@ -356,5 +362,117 @@ fn rows_in_many_chunks_give_the_loss_and_gradient_of_one() {
     for (index, found) in gradient.iter().enumerate() {
         let expected = parts.iter().map(|(_, gradient)| gradient[index]).sum::<f64>() / 3.0;
         assert!((found - expected).abs() < 1e-5 * scale, "{found} for {expected}");
+    }
+}
+
+/// What a kernel gives, and the gradients of a weighted sum of it.
+fn with_gradients<const D: usize>(
+    inputs: &[([usize; D], Vec<f64>)],
+    f: impl Fn(&[Tensor<D>]) -> Tensor<D>,
+) -> Vec<Vec<f64>> {
+    let tensors: Vec<Tensor<D>> = inputs.iter().map(|(shape, values)| tensor(values, *shape)).collect();
+    let output = f(&tensors);
+    let weights = tensor(&noise(77, output.shape().num_elements()), output.dims()).detach();
+    let gradients = (output.clone() * weights).sum().backward();
+    let of = |t: &Tensor<D>| numbers(t.grad(&gradients).expect("a gradient"));
+    std::iter::once(numbers(output)).chain(tensors.iter().map(of)).collect()
+}
+
+/// Kernel and reference agree to `tolerance` of the largest number.
+#[track_caller]
+fn agree<const D: usize>(
+    what: &str,
+    tolerance: f64,
+    inputs: &[([usize; D], Vec<f64>)],
+    kernel: impl Fn(&[Tensor<D>]) -> Tensor<D>,
+    plain: impl Fn(&[Tensor<D>]) -> Tensor<D>,
+) {
+    let (found, expected) = (with_gradients(inputs, kernel), with_gradients(inputs, plain));
+    for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let size = expected.iter().fold(1e-3_f64, |m, x| m.max(x.abs()));
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() <= tolerance * size, "{what}, part {part}: {a} for {b} of {size}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn kernels_are_the_plain_tensors_of_the_reference(
+        n in 1..70usize, width in 1..80usize, out in [1..50usize, 1..50, 1..50], seed in any::<u32>(),
+        bf16 in any::<bool>(),
+    ) {
+        let seed = u64::from(seed);
+        // In bfloat16 each product's operands are off by up to 1/256.
+        let (precision, tolerance) =
+            if bf16 { (Precision::Bf16, 2e-2) } else { (Precision::F32, 1e-5) };
+        let products = Products { precision, packed: None };
+        let input = |which: u64, rows: usize, columns: usize| {
+            ([rows, columns], noise(seed.wrapping_add(which), rows * columns))
+        };
+        let [a, b, c] = out;
+        agree("linear", tolerance,
+            &[input(0, n, width), input(1, a, width), input(2, b, width), input(3, c, width)],
+            |t| linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], &products),
+            |t| reference::linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()]));
+        agree("linear_add", tolerance,
+            &[input(0, n, width), input(1, a, width), input(2, n, a)],
+            |t| linear_add(t[0].clone(), t[1].clone(), t[2].clone(), &products),
+            |t| reference::linear_add(t[0].clone(), t[1].clone(), t[2].clone()));
+        agree("rms_norm", 1e-5, &[input(0, n, width), input(1, 1, width)],
+            |t| rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5),
+            |t| reference::rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5));
+        agree("swiglu", 1e-5, &[input(0, n, 2 * width)],
+            |t| swiglu(t[0].clone() * 3.0), |t| reference::swiglu(t[0].clone() * 3.0));
+        let rows: Vec<i64> = (0..n).map(|i| ((i * i + i / 3) % a) as i64).collect();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &Device::flex());
+        agree("embed", 1e-5, &[input(0, a, width)],
+            |t| embed(rows.clone(), t[0].clone()), |t| reference::embed(rows.clone(), t[0].clone()));
+        let sizes = Heads {
+            batch: 1 + n % 3, sequence: n, heads: (1 + b % 3) * (1 + c % 2), kv_heads: 1 + c % 2,
+            head_dim: 2 * (1 + width / 8),
+        };
+        let frequencies: Vec<f64> = (0..sizes.head_dim / 2).map(|i| 0.5_f64.powi(i as i32)).collect();
+        let table = RotaryTable::new(&frequencies, n + 1, &Device::flex());
+        let row = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim;
+        agree("attention", tolerance, &[input(0, sizes.batch * n, row)],
+            |t| causal_attention(t[0].clone() * 2.0, &table, sizes, precision),
+            |t| reference::causal_attention(t[0].clone() * 2.0, &table, sizes));
+    }
+
+    #[test]
+    fn the_loss_is_that_of_the_reference(case in case(0.1..8.0f64)) {
+        let run = |plain: bool| {
+            let student = case.projection(&case.student(), case.vocab);
+            let (teacher, targets) = (Some(case.taught()), case.target_tensor());
+            let losses = if plain {
+                reference::distillation_loss(student.clone(), teacher, targets, &case.mix)
+            } else {
+                distillation_loss(student.clone(), teacher, targets, &case.mix)
+            };
+            // Twice the loss, so that what comes from above counts.
+            let gradients = (losses.total.clone() * 2.0).backward();
+            let of = |t: &Tensor<2>| numbers(t.grad(&gradients).unwrap());
+            [numbers(losses.total), numbers(losses.hard), of(&student.hidden), of(&student.head)]
+        };
+        let tolerance = 4e-5 * (1.0 + case.scale) * (1.0 + case.mix.temperature.powi(2));
+        for (found, expected) in run(false).iter().zip(&run(true)) {
+            assert_near("loss", found, expected, tolerance);
+        }
+        let measured = |plain: bool| {
+            let student = case.projection(&case.student(), case.vocab);
+            let of = if plain { reference::measure } else { measure };
+            of(student, Some(case.taught()), case.target_tensor(), &case.mix)
+        };
+        let (found, expected) = (measured(false), measured(true));
+        let (taught, plain) = (found.teacher.unwrap(), expected.teacher.unwrap());
+        prop_assert_eq!(
+            (found.rows, found.correct, taught.agreed, taught.correct),
+            (expected.rows, expected.correct, plain.agreed, plain.correct)
+        );
+        assert_near("hard", &[found.hard, taught.hard], &[expected.hard, plain.hard], tolerance);
+        assert_near("soft", &[taught.soft.unwrap()], &[plain.soft.unwrap()], tolerance);
     }
 }

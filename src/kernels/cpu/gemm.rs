@@ -38,11 +38,26 @@ pub fn gemm<A: Element, B: Element, C: Element>(
     beta: f32,
     c: MatMut<C>,
 ) {
+    gemm_each(isa, precision, alpha, vec![a], b, beta, vec![c]);
+}
+
+/// [`gemm`] of several left-hand sides by one right-hand side, which is packed once.
+pub fn gemm_each<A: Element, B: Element, C: Element>(
+    isa: Isa,
+    precision: Precision,
+    alpha: f32,
+    a: Vec<MatRef<A>>,
+    b: MatRef<B>,
+    beta: f32,
+    c: Vec<MatMut<C>>,
+) {
     let tile = Tile::new(isa, precision);
     let mut words = Scratch::take(packed_len(tile.format, tile.columns, b.rows, b.columns));
     pack(isa, tile.format, tile.columns, b, words.f32_mut());
     let panels = Panels { words: words.f32(), rows: b.rows, columns: b.columns };
-    product(&tile, alpha, a, panels, beta, c);
+    for (a, c) in a.into_iter().zip(c) {
+        product(&tile, alpha, a, panels, beta, c);
+    }
 }
 
 /// [`gemm`] with a right-hand side packed before.

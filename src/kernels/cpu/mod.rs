@@ -26,7 +26,7 @@ pub mod swiglu;
 mod transpose;
 pub mod vector;
 
-pub use gemm::{gemm, gemm_packed};
+pub use gemm::{gemm, gemm_each, gemm_packed};
 pub use isa::{Isa, IsaError, Level, Precision};
 pub use matrix::{Element, MatMut, MatRef};
 pub use pack::PackedMatrix;

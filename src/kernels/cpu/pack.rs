@@ -9,7 +9,7 @@ use super::isa::Level;
 use super::isa::{Isa, Precision};
 use super::matrix::{Element, MatRef, round_to_bf16};
 use super::micro::{Format, Tile};
-use super::scratch::Words;
+use super::scratch::Scratch;
 use super::simd::simd_fn;
 #[cfg(target_arch = "x86_64")]
 use super::transpose::pack_lines;
@@ -217,7 +217,7 @@ fn pairs<T: Element, const W: usize>(
 
 /// The right-hand side of products, packed once and used many times: weights.
 pub struct PackedMatrix {
-    words: Words,
+    words: Scratch,
     rows: usize,
     columns: usize,
     isa: Isa,
@@ -228,7 +228,7 @@ impl PackedMatrix {
     /// Packs a k×n matrix for products `A · B` with A of k columns. For a weight kept as [out, in], its
     /// transpose makes the forward product `x · Wᵀ` and the weight itself the backward one `dy · W`.
     pub fn new<T: Element>(isa: Isa, precision: Precision, source: MatRef<T>) -> Self {
-        let mut packed = PackedMatrix { words: Words::default(), rows: 0, columns: 0, isa, precision };
+        let mut packed = PackedMatrix { words: Scratch::default(), rows: 0, columns: 0, isa, precision };
         packed.set(source);
         packed
     }

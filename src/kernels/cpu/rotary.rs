@@ -6,51 +6,31 @@ use super::simd::simd_fn;
 use rayon::prelude::*;
 
 /// Cosines and sines of all angles, each [positions, d/2].
-#[derive(Debug, Clone)]
-pub struct RotaryTable {
-    half: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+#[derive(Debug, Clone, Copy)]
+pub struct Angles<'a> {
+    /// Numbers of a position: half a head's.
+    pub half: usize,
+    /// Cosines.
+    pub cos: &'a [f32],
+    /// Sines.
+    pub sin: &'a [f32],
 }
 
-impl RotaryTable {
-    /// For heads of `d` numbers (even), computed in f64.
-    pub fn new(positions: usize, d: usize, base: f64) -> Self {
-        let frequencies: Vec<f64> = (0..d / 2).map(|i| base.powf(-2.0 * i as f64 / d as f64)).collect();
-        Self::from_frequencies(positions, &frequencies)
-    }
-
-    /// From the angles at position 1 (as a scaled variant has them).
-    pub fn from_frequencies(positions: usize, frequencies: &[f64]) -> Self {
-        let angles = || (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        RotaryTable {
-            half: frequencies.len(),
-            cos: angles().map(|a| a.cos() as f32).collect(),
-            sin: angles().map(|a| a.sin() as f32).collect(),
-        }
-    }
-
-    /// Positions there are angles for.
-    pub fn positions(&self) -> usize {
-        self.cos.len() / self.half.max(1)
-    }
-}
-
-/// Rotates `x`, [batch, `seq`, `heads`, d], in place; positions count from 0 in each sequence. `inverse` rotates
-/// back, which is also what the gradient needs.
-pub fn rotate(isa: Isa, x: &mut [f32], table: &RotaryTable, seq: usize, heads: usize, inverse: bool) {
-    let row = heads * table.half * 2;
+/// Rotates the first `heads` heads of each row of `x`, [batch, `seq`, `row`], in place; positions count from 0 in
+/// each sequence. `inverse` rotates back, which is also what the gradient needs.
+pub fn rotate(isa: Isa, x: &mut [f32], row: usize, angles: Angles, seq: usize, heads: usize, inverse: bool) {
+    let (half, turned) = (angles.half, heads * angles.half * 2);
     if x.is_empty() {
         return;
     }
     assert!(
-        row > 0 && x.len().is_multiple_of(row * seq) && seq <= table.positions(),
+        turned > 0 && row >= turned && x.len().is_multiple_of(row * seq) && seq * half <= angles.cos.len(),
         "rotary embedding of other shapes"
     );
     let sign = if inverse { -1.0 } else { 1.0 };
     x.par_chunks_mut(row).with_min_len(8).enumerate().for_each(|(i, x)| {
-        let at = i % seq * table.half;
-        rotate_row(isa, x, &table.cos[at..][..table.half], &table.sin[at..][..table.half], sign);
+        let at = i % seq * half;
+        rotate_row(isa, &mut x[..turned], &angles.cos[at..][..half], &angles.sin[at..][..half], sign);
     });
 }
 
@@ -86,24 +66,37 @@ mod tests {
     #[test]
     fn rotates_and_rotates_back() {
         for (batch, seq, heads, d) in [(1, 1, 1, 2), (2, 5, 3, 6), (2, 7, 2, 64), (1, 3, 1, 36)] {
-            let x = noise(1, batch * seq * heads * d);
-            let table = RotaryTable::new(seq + 2, d, 1e4);
+            // Two numbers of each row are not to be touched.
+            let row = heads * d + 2;
+            let x = noise(1, batch * seq * row);
+            let angle =
+                |i: usize| (i / (d / 2)) as f64 * 1e4_f64.powf(-2.0 * (i % (d / 2)) as f64 / d as f64);
+            let (sin, cos): (Vec<f32>, Vec<f32>) = (0..(seq + 2) * d / 2)
+                .map(|i| angle(i).sin_cos())
+                .map(|(sin, cos)| (sin as f32, cos as f32))
+                .unzip();
+            let angles = Angles { half: d / 2, cos: &cos, sin: &sin };
             for isa in Isa::available() {
                 let mut y = x.clone();
-                rotate(isa, &mut y, &table, seq, heads, false);
-                for (row, (x, y)) in x.chunks(d).zip(y.chunks(d)).enumerate() {
-                    let position = row / heads % seq;
-                    for i in 0..d / 2 {
-                        let angle = position as f64 * 1e4_f64.powf(-2.0 * i as f64 / d as f64);
-                        let (a, b) = (f64::from(x[i]), f64::from(x[i + d / 2]));
-                        assert!((f64::from(y[i]) - (a * angle.cos() - b * angle.sin())).abs() < 1e-6);
-                        assert!((f64::from(y[i + d / 2]) - (b * angle.cos() + a * angle.sin())).abs() < 1e-6);
+                rotate(isa, &mut y, row, angles, seq, heads, false);
+                for (place, (x, y)) in x.chunks(row).zip(y.chunks(row)).enumerate() {
+                    let position = place % seq;
+                    assert_eq!(x[row - 2..], y[row - 2..]);
+                    for (x, y) in x.chunks_exact(d).zip(y.chunks_exact(d)).take(heads) {
+                        for i in 0..d / 2 {
+                            let angle = angle(position * (d / 2) + i);
+                            let (a, b) = (f64::from(x[i]), f64::from(x[i + d / 2]));
+                            assert!((f64::from(y[i]) - (a * angle.cos() - b * angle.sin())).abs() < 1e-6);
+                            assert!(
+                                (f64::from(y[i + d / 2]) - (b * angle.cos() + a * angle.sin())).abs() < 1e-6
+                            );
+                        }
                     }
                 }
-                rotate(isa, &mut y, &table, seq, heads, true);
+                rotate(isa, &mut y, row, angles, seq, heads, true);
                 assert!(x.iter().zip(&y).all(|(x, y)| (x - y).abs() < 1e-6), "{isa}");
             }
         }
-        rotate(Isa::best(), &mut [], &RotaryTable::new(4, 8, 1e4), 4, 2, false);
+        rotate(Isa::best(), &mut [], 8, Angles { half: 4, cos: &[], sin: &[] }, 4, 1, false);
     }
 }

@@ -1,5 +1,5 @@
 //! SwiGLU (Shazeer 2020, arXiv 2002.05202): y = silu(gate) · up with silu(x) = x σ(x), and its gradient,
-//! silu′(x) = σ(x) (1 + x (1 − σ(x))).
+//! silu′(x) = σ(x) (1 + x (1 − σ(x))). Gate and up are one row, as one product makes them.
 
 use super::isa::Isa;
 use super::simd::{Simd, simd_fn};
@@ -9,23 +9,40 @@ use rayon::prelude::*;
 /// Numbers that a task takes.
 const TASK: usize = 1 << 13;
 
-/// `y = silu(gate) · up`, element by element.
-pub fn swiglu(isa: Isa, gate: &[f32], up: &[f32], y: &mut [f32]) {
-    assert!(gate.len() == y.len() && up.len() == y.len(), "SwiGLU of other shapes");
-    gate.par_chunks(TASK).zip(up.par_chunks(TASK)).zip(y.par_chunks_mut(TASK)).for_each(|((gate, up), y)| {
-        forward(isa, gate, up, y);
+/// `y = silu(gate) · up`: rows of `joined` hold `width` numbers of gate and as many of up, rows of `y` as many.
+pub fn swiglu(isa: Isa, joined: &[f32], width: usize, y: &mut [f32]) {
+    assert!(
+        width > 0 && joined.len() == 2 * y.len() && y.len().is_multiple_of(width),
+        "SwiGLU of other shapes"
+    );
+    let rows = TASK.div_ceil(width);
+    joined.par_chunks(2 * rows * width).zip(y.par_chunks_mut(rows * width)).for_each(|(joined, y)| {
+        for (joined, y) in joined.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
+            let (gate, up) = joined.split_at(width);
+            forward(isa, gate, up, y);
+        }
     });
 }
 
-/// From the gradient of y, those of gate and up (overwritten).
-pub fn swiglu_backward(isa: Isa, gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
-    let len = gate.len();
-    assert!([up.len(), dy.len(), dgate.len(), dup.len()] == [len; 4], "SwiGLU of other shapes");
-    let inputs = gate.par_chunks(TASK).zip(up.par_chunks(TASK)).zip(dy.par_chunks(TASK));
-    inputs
-        .zip(dgate.par_chunks_mut(TASK))
-        .zip(dup.par_chunks_mut(TASK))
-        .for_each(|((((gate, up), dy), dgate), dup)| backward(isa, gate, up, dy, dgate, dup));
+/// From the gradient of y, that of `joined` (overwritten).
+pub fn swiglu_backward(isa: Isa, joined: &[f32], width: usize, dy: &[f32], djoined: &mut [f32]) {
+    assert!(
+        width > 0
+            && joined.len() == 2 * dy.len()
+            && djoined.len() == joined.len()
+            && dy.len().is_multiple_of(width),
+        "SwiGLU of other shapes"
+    );
+    let rows = TASK.div_ceil(width);
+    let inputs = joined.par_chunks(2 * rows * width).zip(dy.par_chunks(rows * width));
+    inputs.zip(djoined.par_chunks_mut(2 * rows * width)).for_each(|((joined, dy), djoined)| {
+        let rows = joined.chunks_exact(2 * width).zip(dy.chunks_exact(width));
+        for ((joined, dy), djoined) in rows.zip(djoined.chunks_exact_mut(2 * width)) {
+            let (gate, up) = joined.split_at(width);
+            let (dgate, dup) = djoined.split_at_mut(width);
+            backward(isa, gate, up, dy, dgate, dup);
+        }
+    });
 }
 
 /// 1 / (1 + e^−x)
@@ -76,15 +93,19 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition() {
-        for len in [0, 1, 15, 16, 33, 20_000] {
+        for len in [1, 15, 16, 33, 5_000] {
             for size in [1.0, 30.0, 1e4] {
                 let gate: Vec<f32> = noise(1, len).iter().map(|x| x * size).collect();
                 let (up, dy) = (noise(2, len), noise(3, len));
                 for isa in Isa::available() {
-                    let mut y = vec![0.0; len];
-                    let (mut dgate, mut dup) = (vec![0.0; len], vec![0.0; len]);
-                    swiglu(isa, &gate, &up, &mut y);
-                    swiglu_backward(isa, &gate, &up, &dy, &mut dgate, &mut dup);
+                    // Three rows of another gate each, of which the middle one is looked at.
+                    let joined = [&gate, &up, &gate, &up, &up, &gate].map(Vec::as_slice).concat();
+                    let mut y = vec![0.0; 3 * len];
+                    let mut gradient = vec![0.0; 6 * len];
+                    swiglu(isa, &joined, len, &mut y);
+                    swiglu_backward(isa, &joined, len, &dy.repeat(3), &mut gradient);
+                    let y = &y[len..];
+                    let (dgate, dup) = (&gradient[2 * len..], &gradient[3 * len..]);
                     for i in 0..len {
                         let [g, u, d] = [gate[i], up[i], dy[i]].map(f64::from);
                         let sigma = 1.0 / (1.0 + (-g).exp());

@@ -8,7 +8,9 @@
 //! Sums go lane by lane over four accumulators that are added in a fixed order at the end.
 
 use super::isa::Isa;
+use super::matrix::Element;
 use super::simd::{Simd, simd_fn};
+use half::bf16;
 
 /// The leading bits of ln 2, so that a product with a small integer is exact.
 const LN2_HIGH: f32 = 355.0 / 512.0;
@@ -260,6 +262,16 @@ simd_fn! {
 pub fn argmax(isa: Isa, xs: &[f32]) -> Option<usize> {
     let max = max(isa, xs);
     xs.iter().position(|&x| x == max)
+}
+
+simd_fn! {
+    /// Rounds each number to bfloat16 (to nearest, ties to even).
+    pub fn round_to_bf16<S>(s, from: &[f32], to: &mut [bf16]) {
+        let _ = s; // Only for the features that the compiler may use.
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = Element::from_f32(from);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,35 +12,26 @@ use rayon::prelude::*;
 
 /// What the forward pass had and gave.
 struct Saved<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
+    qkv: &'a [f32],
     out: &'a [f32],
     lse: &'a [f32],
     dout: &'a [f32],
 }
 
-/// From the gradient of `out`, those of q, k and v (overwritten). Panics when shapes disagree.
-#[allow(clippy::too_many_arguments)]
+/// From the gradient of `out`, those of queries, keys and values (overwritten). Panics when shapes disagree.
 pub fn attention_backward(
     path: AttentionPath,
     shape: AttentionShape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    qkv: &[f32],
     out: &[f32],
     lse: &[f32],
     dout: &[f32],
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
+    dqkv: &mut [f32],
 ) {
-    shape.check(&[q, out, dout, dq], &[k, v, dk, dv], lse);
+    shape.check(&[qkv, dqkv], &[out, dout], lse);
     let tile = Tile::new(path.isa, path.precision);
-    dk.fill(0.0);
-    dv.fill(0.0);
-    let saved = Saved { q, k, v, out, lse, dout };
-    let gradients = [Shared::new(dq), Shared::new(dk), Shared::new(dv)];
+    let saved = Saved { qkv, out, lse, dout };
+    let gradients = Shared::new(dqkv);
     (0..shape.batch * shape.kv_heads).into_par_iter().with_max_len(1).for_each(|task| {
         // SAFETY: each key head's task writes the gradients of its own heads.
         unsafe { key_head(&tile, &shape, task / shape.kv_heads, task % shape.kv_heads, &saved, gradients) };
@@ -55,20 +46,26 @@ unsafe fn key_head(
     batch: usize,
     kv_head: usize,
     saved: &Saved,
-    [dq, dk, dv]: [Shared<f32>; 3],
+    gradients: Shared<f32>,
 ) {
     let AttentionShape { seq, heads, kv_heads, d, .. } = *shape;
+    let row = shape.row();
     let rows = QUERY_PANELS * tile.rows;
     let key_tiles = seq.div_ceil(KEYS);
-    let start = (batch * seq * kv_heads + kv_head) * d;
     let across = local::len(tile, tile.columns, d, KEYS).next_multiple_of(16);
     let along = local::len(tile, tile.columns, KEYS, d).next_multiple_of(16);
     let mut packed = [across, across, along].map(|len| (Scratch::take(key_tiles * len), len));
     for j in 0..key_tiles {
         let count = KEYS.min(seq - j * KEYS);
-        let from = start + j * KEYS * kv_heads * d;
-        let k = MatRef::with_strides(&saved.k[from..], count, d, kv_heads * d, 1);
-        let v = MatRef::with_strides(&saved.v[from..], count, d, kv_heads * d, 1);
+        let k = MatRef::with_strides(&saved.qkv[shape.key(batch, j * KEYS, kv_head)..], count, d, row, 1);
+        let v = MatRef::with_strides(&saved.qkv[shape.value(batch, j * KEYS, kv_head)..], count, d, row, 1);
+        // The sums start at zero: keys and values of this head, position by position.
+        for position in j * KEYS..j * KEYS + count {
+            for at in [shape.key(batch, position, kv_head), shape.value(batch, position, kv_head)] {
+                // SAFETY: rows of this task's own head.
+                unsafe { gradients.slice(at, d) }.fill(0.0);
+            }
+        }
         for ((to, len), source) in packed.iter_mut().zip([k.t(), v.t(), k]) {
             pack(tile, tile.columns, source, &mut to.f32_mut()[j * *len..][..*len]);
         }
@@ -89,16 +86,16 @@ unsafe fn key_head(
     for head in kv_head * group..(kv_head + 1) * group {
         for from in (0..seq).step_by(rows) {
             let count = rows.min(seq - from);
-            let at = ((batch * seq + from) * heads + head) * d;
-            let q = MatRef::with_strides(&saved.q[at..], count, d, heads * d, 1);
+            let (query, at) = (shape.query(batch, from, head), ((batch * seq + from) * heads + head) * d);
+            let q = MatRef::with_strides(&saved.qkv[query..], count, d, row, 1);
             let dout = MatRef::with_strides(&saved.dout[at..], count, d, heads * d, 1);
             pack(tile, tile.rows, q.t(), q_left.f32_mut());
             pack(tile, tile.rows, dout.t(), dout_left.f32_mut());
             pack(tile, tile.columns, q, q_right.f32_mut());
             pack(tile, tile.columns, dout, dout_right.f32_mut());
             for (i, delta) in deltas[..count].iter_mut().enumerate() {
-                let row = at + i * heads * d;
-                *delta = dot(tile.isa, &saved.dout[row..][..d], &saved.out[row..][..d]);
+                let at = at + i * heads * d;
+                *delta = dot(tile.isa, &saved.dout[at..][..d], &saved.out[at..][..d]);
             }
             let lse = &saved.lse[(batch * heads + head) * seq + from..][..count];
             for j in 0..(from + count).div_ceil(KEYS) {
@@ -132,24 +129,30 @@ unsafe fn key_head(
                     let seen = (from + i + 1).saturating_sub(first).min(n);
                     p[seen..].fill(0.0);
                     dp[seen..].fill(0.0);
-                    gradients(tile.isa, &mut p[..seen], &mut dp[..seen], lse[i], deltas[i], shape.scale());
+                    score_gradients(
+                        tile.isa,
+                        &mut p[..seen],
+                        &mut dp[..seen],
+                        lse[i],
+                        deltas[i],
+                        shape.scale(),
+                    );
                 }
                 let right = |words| Right { words: Scratch::f32(words), rows: count };
-                let keys = start + first * kv_heads * d;
-                let key_stride = kv_heads * d;
                 let operand = operand.f32_mut();
                 // SAFETY: rows of this task's own heads.
                 unsafe {
                     pack(tile, tile.rows, MatRef::new(p, count, n), operand);
-                    let to = dv.get().add(keys);
-                    multiply(tile, [n, count, d], 1.0, operand, right(&dout_right), 1.0, to, key_stride);
+                    let to = gradients.get().add(shape.value(batch, first, kv_head));
+                    multiply(tile, [n, count, d], 1.0, operand, right(&dout_right), 1.0, to, row);
                     pack(tile, tile.rows, MatRef::new(dp, count, n), operand);
-                    let to = dk.get().add(keys);
-                    multiply(tile, [n, count, d], 1.0, operand, right(&q_right), 1.0, to, key_stride);
+                    let to = gradients.get().add(shape.key(batch, first, kv_head));
+                    multiply(tile, [n, count, d], 1.0, operand, right(&q_right), 1.0, to, row);
                     pack(tile, tile.rows, MatRef::new(dp, count, n).t(), operand);
                     let k_along = part(2, j, KEYS.min(seq - first));
                     let beta = if j == 0 { 0.0 } else { 1.0 };
-                    multiply(tile, [count, n, d], 1.0, operand, k_along, beta, dq.get().add(at), heads * d);
+                    let to = gradients.get().add(query);
+                    multiply(tile, [count, n, d], 1.0, operand, k_along, beta, to, row);
                 }
             }
         }
@@ -158,7 +161,7 @@ unsafe fn key_head(
 
 simd_fn! {
     /// p := e^(p − lse), dp := p (dp − delta) · scale.
-    fn gradients<S>(s, p: &mut [f32], dp: &mut [f32], lse: f32, delta: f32, scale: f32) {
+    fn score_gradients<S>(s, p: &mut [f32], dp: &mut [f32], lse: f32, delta: f32, scale: f32) {
         let (lse, delta, scale) = (s.splat(lse), s.splat(delta), s.splat(scale));
         for (p, dp) in p.chunks_mut(S::LANES).zip(dp.chunks_mut(S::LANES)) {
             if p.len() == S::LANES {

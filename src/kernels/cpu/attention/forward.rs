@@ -9,22 +9,15 @@ use super::simd::simd_fn;
 use super::{AttentionPath, AttentionShape, KEYS, QUERY_PANELS};
 use rayon::prelude::*;
 
-/// `out = softmax(q · kᵀ / √d) · v`, causal; `lse` gets log Σ e^score. Panics when shapes disagree.
-pub fn attention(
-    path: AttentionPath,
-    shape: AttentionShape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &mut [f32],
-    lse: &mut [f32],
-) {
-    shape.check(&[q, out], &[k, v], lse);
+/// `out = softmax(q · kᵀ / √d) · v`, causal, with the queries, keys and values of `qkv`; `lse` gets log Σ e^score.
+/// Panics when shapes disagree.
+pub fn attention(path: AttentionPath, shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+    shape.check(&[qkv], &[out], lse);
     let tile = Tile::new(path.isa, path.precision);
     let (out, lse) = (Shared::new(out), Shared::new(lse));
     (0..shape.batch * shape.kv_heads).into_par_iter().with_max_len(1).for_each(|task| {
         // SAFETY: each key head's task writes the outputs of its own query heads.
-        unsafe { key_head(&tile, &shape, task / shape.kv_heads, task % shape.kv_heads, q, k, v, out, lse) };
+        unsafe { key_head(&tile, &shape, task / shape.kv_heads, task % shape.kv_heads, qkv, out, lse) };
     });
 }
 
@@ -38,25 +31,24 @@ unsafe fn key_head(
     shape: &AttentionShape,
     batch: usize,
     kv_head: usize,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    qkv: &[f32],
     out: Shared<f32>,
     lse: Shared<f32>,
 ) {
     let AttentionShape { seq, heads, kv_heads, d, .. } = *shape;
+    let row = shape.row();
     let rows = QUERY_PANELS * tile.rows;
     let key_tiles = seq.div_ceil(KEYS);
-    let start = (batch * seq * kv_heads + kv_head) * d;
     let key_len = local::len(tile, tile.columns, d, KEYS).next_multiple_of(16);
     let value_len = local::len(tile, tile.columns, KEYS, d).next_multiple_of(16);
     let (mut keys, mut values) = (Scratch::take(key_tiles * key_len), Scratch::take(key_tiles * value_len));
     for (j, keys) in keys.f32_mut().chunks_exact_mut(key_len).enumerate() {
         let count = KEYS.min(seq - j * KEYS);
-        let from = start + j * KEYS * kv_heads * d;
-        pack(tile, tile.columns, MatRef::with_strides(&k[from..], count, d, kv_heads * d, 1).t(), keys);
+        let k = MatRef::with_strides(&qkv[shape.key(batch, j * KEYS, kv_head)..], count, d, row, 1);
+        pack(tile, tile.columns, k.t(), keys);
+        let v = MatRef::with_strides(&qkv[shape.value(batch, j * KEYS, kv_head)..], count, d, row, 1);
         let values = &mut values.f32_mut()[j * value_len..][..value_len];
-        pack(tile, tile.columns, MatRef::with_strides(&v[from..], count, d, kv_heads * d, 1), values);
+        pack(tile, tile.columns, v, values);
     }
     let mut queries = Scratch::take(local::len(tile, tile.rows, d, rows));
     let mut packed = Scratch::take(local::len(tile, tile.rows, KEYS, rows));
@@ -65,13 +57,8 @@ unsafe fn key_head(
     for head in kv_head * group..(kv_head + 1) * group {
         for from in (0..seq).step_by(rows) {
             let count = rows.min(seq - from);
-            let at = ((batch * seq + from) * heads + head) * d;
-            pack(
-                tile,
-                tile.rows,
-                MatRef::with_strides(&q[at..], count, d, heads * d, 1).t(),
-                queries.f32_mut(),
-            );
+            let q = MatRef::with_strides(&qkv[shape.query(batch, from, head)..], count, d, row, 1);
+            pack(tile, tile.rows, q.t(), queries.f32_mut());
             let (mut max, mut total) = (vec![f32::NEG_INFINITY; count], vec![0.0_f32; count]);
             let sums = &mut sums.f32_mut()[..count * d];
             for j in 0..(from + count).div_ceil(KEYS) {
@@ -118,7 +105,7 @@ unsafe fn key_head(
                 // SAFETY: this head's row of the outputs, which is this task's.
                 let (out, lse) = unsafe {
                     let lse = lse.slice((batch * heads + head) * seq + from + i, 1);
-                    (out.slice(at + i * heads * d, d), lse)
+                    (out.slice(((batch * seq + from + i) * heads + head) * d, d), lse)
                 };
                 out.copy_from_slice(sums);
                 lse[0] = max[i] + total[i].ln();

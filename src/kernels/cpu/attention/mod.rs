@@ -9,8 +9,8 @@
 //! Products run on the register tiles of [`micro`](super::micro) with operands packed in place; in bfloat16, queries,
 //! keys, values, probabilities and their gradients are rounded for the products only.
 //!
-//! Layouts: queries and outputs [batch, seq, heads, d], keys and values [batch, seq, kv heads, d], log Σ e^score
-//! [batch, heads, seq]. Positions after the end of a sequence (padding on the right) need no mask: nothing before
+//! Layouts: queries, keys and values of a position are one row, [batch, seq, heads + 2 · kv heads, d], as one
+//! product makes them; outputs [batch, seq, heads, d], log Σ e^score [batch, heads, seq]. Positions after the end of a sequence (padding on the right) need no mask: nothing before
 //! sees them.
 
 mod backward;
@@ -46,23 +46,37 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    fn queries(&self) -> usize {
-        self.batch * self.seq * self.heads * self.d
+    /// Numbers in a row of queries, keys and values.
+    pub fn row(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.d
     }
 
-    fn keys(&self) -> usize {
-        self.batch * self.seq * self.kv_heads * self.d
+    /// Where the first query of a head is in the row of a position.
+    fn query(&self, batch: usize, position: usize, head: usize) -> usize {
+        (batch * self.seq + position) * self.row() + head * self.d
+    }
+
+    /// Where the key of a key head is in the row of a position.
+    fn key(&self, batch: usize, position: usize, kv_head: usize) -> usize {
+        self.query(batch, position, self.heads + kv_head)
+    }
+
+    /// Where the value of a key head is in the row of a position.
+    fn value(&self, batch: usize, position: usize, kv_head: usize) -> usize {
+        self.query(batch, position, self.heads + self.kv_heads + kv_head)
     }
 
     /// Panics unless the slices have these sizes.
-    fn check(&self, queries: &[&[f32]], keys: &[&[f32]], lse: &[f32]) {
+    fn check(&self, rows: &[&[f32]], outputs: &[&[f32]], lse: &[f32]) {
         assert!(
             self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads),
             "{self:?}: heads do not share evenly"
         );
         assert!(self.d > 0, "{self:?}: empty heads");
-        assert!(queries.iter().all(|x| x.len() == self.queries()), "{self:?}: queries of other shapes");
-        assert!(keys.iter().all(|x| x.len() == self.keys()), "{self:?}: keys or values of other shapes");
+        let positions = self.batch * self.seq;
+        assert!(rows.iter().all(|x| x.len() == positions * self.row()), "{self:?}: rows of other shapes");
+        let output = positions * self.heads * self.d;
+        assert!(outputs.iter().all(|x| x.len() == output), "{self:?}: outputs of other shapes");
         assert_eq!(lse.len(), self.batch * self.seq * self.heads, "{self:?}: sums of other shapes");
     }
 

@@ -67,18 +67,44 @@ fn the_reference_gradient_agrees_with_finite_differences() {
     }
 }
 
-fn run(
-    path: AttentionPath,
-    shape: AttentionShape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    dout: &[f32],
-) -> [Vec<f32>; 5] {
-    let (mut out, mut lse) = (vec![f32::NAN; q.len()], vec![f32::NAN; shape.batch * shape.heads * shape.seq]);
-    attention(path, shape, q, k, v, &mut out, &mut lse);
-    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![f32::NAN; x.len()]);
-    attention_backward(path, shape, q, k, v, &out, &lse, dout, &mut dq, &mut dk, &mut dv);
+impl AttentionShape {
+    fn queries(&self) -> usize {
+        self.batch * self.seq * self.heads * self.d
+    }
+
+    fn keys(&self) -> usize {
+        self.batch * self.seq * self.kv_heads * self.d
+    }
+
+    /// Numbers of queries, of keys and of values in a row.
+    fn widths(&self) -> [usize; 3] {
+        [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.d)
+    }
+
+    fn join(&self, parts: [&[f32]; 3]) -> Vec<f32> {
+        let position = |i: usize| {
+            let part = move |(part, width): (&[f32], usize)| part[i * width..(i + 1) * width].to_vec();
+            parts.into_iter().zip(self.widths()).flat_map(part).collect::<Vec<_>>()
+        };
+        (0..self.batch * self.seq).flat_map(position).collect()
+    }
+
+    fn split(&self, joined: &[f32]) -> [Vec<f32>; 3] {
+        let [q, k, v] = self.widths();
+        [(0, q), (q, k), (q + k, v)].map(|(from, width)| {
+            joined.chunks_exact(self.row()).flat_map(|row| row[from..from + width].to_vec()).collect()
+        })
+    }
+}
+
+fn run(path: AttentionPath, shape: AttentionShape, qkv: [&[f32]; 3], dout: &[f32]) -> [Vec<f32>; 5] {
+    let qkv = shape.join(qkv);
+    let mut out = vec![f32::NAN; dout.len()];
+    let mut lse = vec![f32::NAN; shape.batch * shape.heads * shape.seq];
+    attention(path, shape, &qkv, &mut out, &mut lse);
+    let mut gradient = vec![f32::NAN; qkv.len()];
+    attention_backward(path, shape, &qkv, &out, &lse, dout, &mut gradient);
+    let [dq, dk, dv] = shape.split(&gradient);
     [out, lse, dq, dk, dv]
 }
 
@@ -93,7 +119,7 @@ fn check(shape: AttentionShape, size: f32, seed: u64) {
     for isa in Isa::available() {
         for precision in PRECISIONS {
             let path = AttentionPath { isa, precision };
-            let found = run(path, shape, &q, &k, &v, &dout);
+            let found = run(path, shape, [&q, &k, &v], &dout);
             // The inputs are bfloat16 numbers: what is rounded further are probabilities and their gradients.
             let rounding = if precision == Precision::Bf16 { 1e-2 } else { 2e-6 * f64::from(1.0 + size) };
             for (name, (found, expected)) in
@@ -111,7 +137,7 @@ fn check(shape: AttentionShape, size: f32, seed: u64) {
                     );
                 }
             }
-            let again = on_threads(3, || run(path, shape, &q, &k, &v, &dout));
+            let again = on_threads(3, || run(path, shape, [&q, &k, &v], &dout));
             assert!(found == again, "{path:?}: threads change bits");
         }
     }

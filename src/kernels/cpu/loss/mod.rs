@@ -142,6 +142,42 @@ pub struct Side<'a, T> {
     pub head: &'a Head,
 }
 
+/// What the teacher says of the rows.
+#[derive(Clone, Copy)]
+pub enum Teacher<'a, T> {
+    /// Hidden states, and the output layer that makes logits of them.
+    Hidden(Side<'a, T>),
+    /// The largest logits of each row.
+    TopK(TopK<'a>),
+}
+
+/// The largest logits of each row, and one that stands for each of the others.
+#[derive(Debug, Clone, Copy)]
+pub struct TopK<'a> {
+    /// Logits kept of a row.
+    pub k: usize,
+    /// Their places, rows × k, each below the vocabulary.
+    pub ids: &'a [i32],
+    /// Their values, rows × k.
+    pub logits: &'a [f32],
+    /// The logit of every other place, one a row.
+    pub rest: &'a [f32],
+}
+
+impl TopK<'_> {
+    /// Writes the logits of the rows from `first` on.
+    fn fill(&self, first: usize, v: usize, logits: &mut [f32]) {
+        logits.par_chunks_mut(v).enumerate().for_each(|(i, row)| {
+            let row_of = first + i;
+            row.fill(self.rest[row_of]);
+            let kept = row_of * self.k..(row_of + 1) * self.k;
+            for (&id, &logit) in self.ids[kept.clone()].iter().zip(&self.logits[kept]) {
+                row[id as usize] = logit;
+            }
+        });
+    }
+}
+
 /// Where gradients go.
 pub struct Gradients<'a> {
     /// What they are multiplied by: the gradient of the whole with respect to this loss.
@@ -165,8 +201,19 @@ pub struct Loss {
     pub rows: u64,
     /// Rows whose label is the student's first choice.
     pub correct: u64,
-    /// Rows where student and teacher have the same first choice, if asked for.
-    pub agreement: u64,
+    /// What is counted of the teacher, if asked for.
+    pub agreement: Agreement,
+}
+
+/// How student and teacher compare.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Agreement {
+    /// Rows where both have the same first choice.
+    pub agreed: u64,
+    /// Sum of the teacher's cross-entropies with the labels.
+    pub hard: f64,
+    /// Rows whose label is the teacher's first choice.
+    pub correct: u64,
 }
 
 /// Computes the loss of all rows and, if wanted, its gradients. `targets` holds a label for each row, or
@@ -177,7 +224,7 @@ pub struct Loss {
 pub fn distillation_loss<S: Element, T: Element>(
     config: &LossConfig,
     student: Side<S>,
-    teacher: Option<Side<T>>,
+    teacher: Option<Teacher<T>>,
     targets: &[i32],
     mut gradients: Option<Gradients>,
 ) -> Loss {
@@ -193,8 +240,15 @@ pub fn distillation_loss<S: Element, T: Element>(
     let counted = targets.iter().filter(|&&y| y != IGNORED).count();
     let teacher = teacher.filter(|_| config.soft != Soft::None || config.agreement);
     assert!(teacher.is_some() || (config.soft == Soft::None && !config.agreement), "a teacher is needed");
-    if let Some(teacher) = &teacher {
-        assert!(teacher.hidden.rows == n && teacher.head.vocabulary() == v, "a teacher of other shapes");
+    match &teacher {
+        Some(Teacher::Hidden(side)) => {
+            assert!(side.hidden.rows == n && side.head.vocabulary() == v, "a teacher of other shapes");
+        }
+        Some(Teacher::TopK(TopK { k, ids, logits, rest })) => {
+            assert!([ids.len(), logits.len()] == [n * k; 2] && rest.len() == n, "a teacher of other shapes");
+            assert!(ids.iter().all(|&id| (0..v as i64).contains(&id.into())), "an id outside the vocabulary");
+        }
+        None => {}
     }
     if let Some(gradients) = &mut gradients {
         assert!(
@@ -217,7 +271,8 @@ pub fn distillation_loss<S: Element, T: Element>(
     let mut packed =
         Scratch::take(if scale.is_some() { packed_len(tile.format, tile.columns, chunk, width) } else { 0 });
     let mut losses = vec![RowLoss::default(); chunk];
-    let (mut hard, mut soft, mut correct, mut agreement) = (0.0, 0.0, 0, 0);
+    let (mut hard, mut soft, mut correct) = (0.0, 0.0, 0);
+    let mut agreement = Agreement::default();
     for start in (0..n).step_by(chunk) {
         let rows = chunk.min(n - start);
         let hidden = student.hidden.rows(start, start + rows);
@@ -226,16 +281,23 @@ pub fn distillation_loss<S: Element, T: Element>(
         let mut t: &mut [f32] = &mut [];
         if let Some(teacher) = &teacher {
             t = &mut teacher_logits.f32_mut()[..rows * v];
-            let hidden = teacher.hidden.rows(start, start + rows);
-            let tile = Tile::new(teacher.head.logits.isa(), teacher.head.logits.precision());
-            product(&tile, 1.0, hidden, teacher.head.logits.view(), 0.0, MatMut::new(t, rows, v));
+            match teacher {
+                Teacher::Hidden(Side { hidden, head }) => {
+                    let hidden = hidden.rows(start, start + rows);
+                    let tile = Tile::new(head.logits.isa(), head.logits.precision());
+                    product(&tile, 1.0, hidden, head.logits.view(), 0.0, MatMut::new(t, rows, v));
+                }
+                Teacher::TopK(top) => top.fill(start, v, t),
+            }
         }
         all_rows(isa, &plan, v, s, t, &targets[start..start + rows], &mut losses[..rows]);
         for row in &losses[..rows] {
             hard += row.hard;
             soft += row.soft;
             correct += u64::from(row.correct);
-            agreement += u64::from(row.agrees);
+            agreement.agreed += u64::from(row.agrees);
+            agreement.hard += row.teacher_hard;
+            agreement.correct += u64::from(row.teacher_correct);
         }
         if let Some(gradients) = &mut gradients {
             let Some(weight) = &student.head.gradient else {

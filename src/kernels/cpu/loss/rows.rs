@@ -19,6 +19,7 @@
 use super::isa::Isa;
 use super::passes::*;
 use super::{LossConfig, Soft};
+use crate::kernels::cpu::vector::log_sum_exp;
 
 /// What a row contributes, before means and T².
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +28,8 @@ pub(super) struct RowLoss {
     pub soft: f64,
     pub correct: bool,
     pub agrees: bool,
+    pub teacher_hard: f64,
+    pub teacher_correct: bool,
 }
 
 /// Which terms of the exponentials are wanted.
@@ -120,7 +123,13 @@ impl Plan {
         let max_s = maximum(isa, s);
         let max_t = if t.is_empty() { 0.0 } else { maximum(isa, t) };
         let correct = s[label] == max_s && first(&s[..label], max_s).is_none();
-        let agrees = self.agreement && first(s, max_s) == first(t, max_t);
+        let mut teacher = (false, 0.0, false);
+        if self.agreement {
+            let choice = first(t, max_t);
+            let hard = f64::from(log_sum_exp(isa, t)) - f64::from(t[label]);
+            teacher = (first(s, max_s) == choice, hard, choice == Some(label));
+        }
+        let (agrees, teacher_hard, teacher_correct) = teacher;
 
         let shape = Shape { inverse: 1.0 / self.temperature, max_s, max_t };
         let sums = match (self.kind, self.plain()) {
@@ -164,6 +173,6 @@ impl Plan {
             combine(isa, s, t, h, cs as f32, ct as f32, ch as f32);
             s[label] -= hard_factor as f32;
         }
-        RowLoss { hard, soft, correct, agrees }
+        RowLoss { hard, soft, correct, agrees, teacher_hard, teacher_correct }
     }
 }

@@ -99,7 +99,10 @@ impl Case {
             false,
         );
         let student = Side { hidden: MatRef::new(&self.hidden, self.n, self.width), head: &head };
-        let teacher = Side { hidden: MatRef::new(&self.t_hidden, self.n, self.t_width), head: &t_head };
+        let teacher = Teacher::Hidden(Side {
+            hidden: MatRef::new(&self.t_hidden, self.n, self.t_width),
+            head: &t_head,
+        });
         let mut d_hidden = vec![f32::NAN; self.n * self.width];
         let mut d_head = vec![0.0; self.v * self.width];
         let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
@@ -253,8 +256,13 @@ fn no_rows_no_counting_rows_and_counts() {
             Head::new(isa, Precision::F32, MatRef::new(&[1.0_f32, 4.0, 2.0, 0.0, 0.0, 3.0], 3, 2), false);
         let hidden = [1.0_f32, 0.0, 0.0, 1.0];
         let side = |head| Side { hidden: MatRef::new(&hidden[..], 2, 2), head };
-        let loss = distillation_loss(&config, side(&head), Some(side(&other)), &[1, 0], None);
-        assert_eq!((loss.rows, loss.correct, loss.agreement), (2, 1, 1));
+        let loss =
+            distillation_loss(&config, side(&head), Some(Teacher::Hidden(side(&other))), &[1, 0], None);
+        assert_eq!((loss.rows, loss.correct, loss.agreement.agreed, loss.agreement.correct), (2, 1, 1, 2));
+        // Logits 1, 2, 0 for label 1; 4, 0, 3 for label 0.
+        let cross_entropy = |xs: [f64; 3], y: usize| xs.iter().map(|x| x.exp()).sum::<f64>().ln() - xs[y];
+        let hard = cross_entropy([1.0, 2.0, 0.0], 1) + cross_entropy([4.0, 0.0, 3.0], 0);
+        assert!((loss.agreement.hard - hard).abs() < 1e-6);
     }
 }
 
@@ -270,7 +278,7 @@ fn scale_multiplies_and_head_gradients_add_up() {
         distillation_loss(
             &LossConfig::CROSS_ENTROPY,
             student,
-            None::<Side<f32>>,
+            None::<Teacher<f32>>,
             &case.targets,
             Some(gradients),
         );
@@ -296,11 +304,45 @@ fn hidden_states_and_heads_in_bfloat16_give_the_same_bits() {
             let head = Head::new(isa, precision, MatRef::new(&head, 50, 24), true);
             let t_head = Head::new(isa, precision, MatRef::new(&t_head, 52, 40).rows(0, 50), false);
             let student = Side { hidden: MatRef::new(&hidden, 37, 24), head: &head };
-            let teacher = Side { hidden: MatRef::new(&t_hidden, 37, 40), head: &t_head };
+            let teacher = Teacher::Hidden(Side { hidden: MatRef::new(&t_hidden, 37, 40), head: &t_head });
             let (mut d_hidden, mut d_head) = (vec![0.0; 37 * 24], vec![0.0; 50 * 24]);
             let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
             let loss = distillation_loss(&config, student, Some(teacher), &case.targets, Some(gradients));
             assert!((loss, d_hidden, d_head) == case.run(isa, precision, &config), "{isa} {precision:?}");
+        }
+    }
+}
+
+#[test]
+fn the_largest_logits_with_one_for_the_rest_are_a_teacher() {
+    // The same teacher by hidden states: unit vectors pick the columns of a head that holds the logits.
+    let (n, v, k) = (3, 11, 2);
+    let rest = [-1.0_f32, 0.5, 2.0];
+    let (ids, kept) = ([4, 9, 0, 10, 5, 6], [3.0_f32, 2.5, 1.0, 4.0, 2.5, 7.0]);
+    let mut dense = vec![0.0_f32; n * v];
+    for row in 0..n {
+        dense[row * v..][..v].fill(rest[row]);
+        for i in row * k..(row + 1) * k {
+            dense[row * v + ids[i] as usize] = kept[i];
+        }
+    }
+    let unit: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(i % (n + 1) == 0))).collect();
+    let case = Case::new(n, v, 8, 8, 2.0, false, 4);
+    for isa in Isa::available() {
+        for soft in [Soft::ForwardKl, Soft::JensenShannon { beta: 0.3 }, Soft::LogitMse] {
+            let config = config(soft, 2.0, 0.25);
+            let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, v, 8), true);
+            let student = Side { hidden: MatRef::new(&case.hidden, n, 8), head: &head };
+            let t_head = Head::new(isa, Precision::F32, MatRef::new(&dense, n, v).t(), false);
+            let by_hidden = Teacher::Hidden(Side { hidden: MatRef::new(&unit, n, n), head: &t_head });
+            let top = TopK { k, ids: &ids, logits: &kept, rest: &rest };
+            let run = |teacher| {
+                let (mut d_hidden, mut d_head) = (vec![0.0; n * 8], vec![0.0; v * 8]);
+                let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+                let loss = distillation_loss(&config, student, Some(teacher), &case.targets, Some(gradients));
+                (loss, d_hidden, d_head)
+            };
+            assert!(run(by_hidden) == run(Teacher::TopK(top)), "{isa} {soft:?}");
         }
     }
 }

@@ -7,34 +7,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-/// A divergence of two distributions over the vocabulary, or of the raw logits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Divergence {
-    /// KL(p ‖ q), mass-covering.
-    ForwardKl,
-    /// KL(q ‖ p), mode-seeking (MiniLLM, 2306.08543).
-    ReverseKl,
-    /// Generalized Jensen–Shannon (GKD, 2306.13649): `beta·KL(p ‖ m) + (1-beta)·KL(q ‖ m)` with
-    /// `m = beta·p + (1-beta)·q`.
-    JensenShannon {
-        /// The teacher's weight, in `[0, 1]`.
-        beta: f64,
-    },
-    /// KL(p ‖ skew·p + (1-skew)·q) (DistiLLM, 2402.03898).
-    SkewForwardKl {
-        /// The teacher's weight in the mixture, in `[0, 1]`.
-        skew: f64,
-    },
-    /// KL(q ‖ skew·q + (1-skew)·p).
-    SkewReverseKl {
-        /// The student's weight in the mixture, in `[0, 1]`.
-        skew: f64,
-    },
-    /// `½·Σ|p - q|`.
-    TotalVariation,
-    /// Mean squared difference of the raw logits over rows and vocabulary; no temperature.
-    LogitMse,
-}
+use crate::kernels::distillation::Divergence;
 
 /// One distribution for each row, `[rows, vocab]`.
 #[derive(Debug, Clone)]

@@ -1,0 +1,35 @@
+//! Embedding, linear map, RMSNorm and SwiGLU in plain tensors.
+
+use burn::tensor::activation::silu;
+use burn::tensor::{Int, Tensor};
+
+/// As [`embed`](crate::kernels::embed).
+pub fn embed(rows: Tensor<1, Int>, matrix: Tensor<2>) -> Tensor<2> {
+    matrix.select(0, rows)
+}
+
+/// As [`linear`](crate::kernels::linear), in single precision.
+pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N]) -> Tensor<2> {
+    let products = weights.into_iter().map(|weight| x.clone().matmul(weight.transpose()));
+    Tensor::cat(products.collect(), 1)
+}
+
+/// As [`linear_add`](crate::kernels::linear_add), in single precision.
+pub fn linear_add(x: Tensor<2>, weight: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+    residual + x.matmul(weight.transpose())
+}
+
+/// As [`rms_norm`](crate::kernels::rms_norm).
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let mean_square = x.clone().square().mean_dim(1);
+    let scale = (mean_square + epsilon).sqrt().recip();
+    x * scale * weight.unsqueeze()
+}
+
+/// As [`swiglu`](crate::kernels::swiglu).
+pub fn swiglu(joined: Tensor<2>) -> Tensor<2> {
+    let [_, width] = joined.dims();
+    let gate = joined.clone().narrow(1, 0, width / 2);
+    let up = joined.narrow(1, width / 2, width / 2);
+    silu(gate) * up
+}
