@@ -16,6 +16,8 @@ pub mod store;
 
 pub mod schedule;
 
+pub mod bench;
+
 pub mod compare;
 pub mod report;
 

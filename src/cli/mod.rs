@@ -1,5 +1,6 @@
 //! The command line: one file a command; no logic that a library user would want.
 
+mod bench;
 mod compare;
 mod ls;
 mod plan;
@@ -60,6 +61,8 @@ enum Command {
     Report(report::Args),
     /// Compare two experiments; fails when a configuration got worse.
     Compare(compare::Args),
+    /// Measure a training step on this machine: tokens a second, and where the time goes.
+    Bench(bench::Args),
     /// Print the JSON Schema of experiment files, for editors.
     Schema(schema::Args),
     /// Work with tokenizers.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
+        Command::Bench(args) => bench::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Toydata(args) => toydata::run(args),

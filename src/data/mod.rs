@@ -31,6 +31,7 @@ pub use error::DataError;
 pub use jsonl::read_record;
 pub use prepare::{Prepared, prepare};
 pub use problem::RecordProblem;
+pub(crate) use random::Random;
 pub use record::{Form, IGNORED, Message, Record, Role, parse};
 pub use template::{ChatTemplate, DEFAULT_TEMPLATE};
 pub use tokenizer::{ChatTokenizer, Encoded, TokenizerSource, Vocabulary};

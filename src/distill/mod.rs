@@ -18,7 +18,7 @@ mod error;
 mod evaluate;
 mod log;
 mod loss;
-mod memory;
+pub(crate) mod memory;
 mod optimizer;
 mod schedule;
 mod setup;

@@ -1,5 +1,6 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
+mod bench;
 mod checkpoints;
 mod compare;
 mod experiment_docs;

@@ -1,0 +1,69 @@
+//! Why a training step could not be measured.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::kernels::cpu::IsaError;
+use crate::model::ModelError;
+
+/// A training step could not be measured.
+#[derive(Debug, Error, Diagnostic)]
+pub enum BenchError {
+    /// An option that no step can have.
+    #[error("`{name}` is {found}, expected {expected}")]
+    #[diagnostic(help("`kdx bench --help` has every option with its default"))]
+    Option {
+        /// The option, as the command line writes it.
+        name: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it can hold.
+        expected: &'static str,
+    },
+    /// A student of impossible sizes.
+    #[error("there is no student of `--student {shape}`")]
+    Student {
+        /// What was asked for.
+        shape: String,
+        /// What is wrong with it.
+        #[source]
+        #[diagnostic_source]
+        source: ModelError,
+    },
+    /// A teacher of impossible sizes.
+    #[error("there is no teacher of `--teacher {shape}`")]
+    Teacher {
+        /// What was asked for.
+        shape: String,
+        /// What is wrong with it.
+        #[source]
+        #[diagnostic_source]
+        source: ModelError,
+    },
+    /// Models that the machine cannot hold.
+    #[error(
+        "the weights of both models, with the student's gradients and moments, take {needed} MiB; this machine has {available} MiB of memory"
+    )]
+    #[diagnostic(help("choose smaller sizes or a smaller vocabulary"))]
+    Memory {
+        /// What the models take, MiB.
+        needed: u64,
+        /// All memory of the machine, MiB.
+        available: u64,
+    },
+    /// `KDX_CPU` asks for what cannot be had.
+    #[error(transparent)]
+    #[diagnostic(help("unset it, or set it to one of these"))]
+    Isa(#[from] IsaError),
+    /// Arithmetic on numbers that are not finite would be measured.
+    #[error("the loss is {loss} and the norm of the gradient {norm} at step {step}")]
+    #[diagnostic(help("choose a `--temperature` nearer to 1"))]
+    NotFinite {
+        /// From 1, warm-up included.
+        step: u64,
+        /// The loss.
+        loss: f32,
+        /// The norm of the gradient.
+        norm: f64,
+    },
+}

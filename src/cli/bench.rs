@@ -1,0 +1,192 @@
+//! `kdx bench`: what a training step costs on this machine.
+
+use std::process::ExitCode;
+
+use clap::builder::TypedValueParser;
+use miette::IntoDiagnostic;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::text;
+use crate::bench::{self, Options, PartReport, Report, Shape, TeacherSignal};
+use crate::experiment::config::{LossConfig, LossKind, Precision};
+use crate::schedule::DeviceName;
+
+/// What `--help` says of the figures.
+const FIGURES: &str = "\
+Tokens a second are the median over the steps, with the 10 % and 90 % quantiles. Times of parts are means \
+over the steps between these quantiles, and add up. A multiply-add counts as two operations; counted are \
+the products with weights and, in attention, with the positions that the causal mask leaves; a backward \
+pass has twice the operations of the forward pass; both heads count with the loss. They are held against \
+the fastest of several products of 1024 × 1024 matrices on all threads, in the same precision.
+
+KDX_CPU=portable|avx2|avx512|avx512bf16 chooses the instruction set, RAYON_NUM_THREADS the threads.
+
+--json prints one object: format_version, student and teacher (hidden_size, layers, heads, kv_heads, \
+intermediate_size, parameters), vocab_size, batch, sequence, precision, device, signal, loss, isa, threads, \
+warmup_steps, steps, tokens_per_step, tokens_per_second and step_seconds (p10, median, p90), \
+mean_step_seconds, parts (part, seconds, microseconds_per_token, share, gflop, gflop_per_second, \
+of_matrix_product), gflop, gflop_per_second, of_matrix_product, matrix_product (fp32 and bf16, GFLOP/s), \
+peak_memory_mib.";
+
+/// Arguments of `kdx bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = FIGURES)]
+pub struct Args {
+    /// Width and layers of the student; the rest follows as in an experiment file.
+    #[arg(long, value_name = "HxL", default_value = "512x1")]
+    student: Shape,
+    /// Width and layers of the teacher.
+    #[arg(long, value_name = "HxL", default_value = "768x2")]
+    teacher: Shape,
+    /// Tokens of the vocabulary.
+    #[arg(long, value_name = "N", default_value_t = 6400)]
+    vocab: usize,
+    /// Sequences in a batch.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch: usize,
+    /// Tokens in a sequence.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    seq: usize,
+    /// Arithmetic, as `train.precision`.
+    #[arg(long, default_value = "fp32", value_parser = named::<Precision>())]
+    precision: Precision,
+    /// Where to train.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+    /// `online` runs the teacher in every step, `hidden` has its hidden states beforehand.
+    #[arg(long, default_value = "online", value_parser = named::<TeacherSignal>())]
+    signal: TeacherSignal,
+    /// The soft loss, as `loss.kind`.
+    #[arg(long, value_name = "KIND", default_value = "forward_kl", value_parser = named::<LossKind>())]
+    loss: LossKind,
+    /// As `loss.temperature`.
+    #[arg(long, value_name = "T", default_value_t = LossConfig::default().temperature)]
+    temperature: f64,
+    /// As `loss.alpha`: the weight of the hard loss.
+    #[arg(long, value_name = "A", default_value_t = LossConfig::default().alpha)]
+    alpha: f64,
+    /// Measure for this long; three steps at least.
+    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    seconds: f64,
+    /// Steps before the measurement.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    warmup: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads a value as an experiment file writes it.
+fn named<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+    clap::builder::NonEmptyStringValueParser::new().try_map(|name| serde_json::from_value::<T>(name.into()))
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> miette::Result<ExitCode> {
+    let loss = LossConfig {
+        kind: args.loss,
+        temperature: args.temperature,
+        alpha: args.alpha,
+        ..LossConfig::default()
+    };
+    let report = bench::measure(&Options {
+        student: args.student,
+        teacher: args.teacher,
+        vocab_size: args.vocab,
+        batch: args.batch,
+        sequence: args.seq,
+        precision: args.precision,
+        device: args.device.clone(),
+        signal: args.signal,
+        loss,
+        warmup: args.warmup,
+        seconds: args.seconds,
+    })?;
+    if args.json {
+        text::say!("{}", serde_json::to_string_pretty(&report).into_diagnostic()?);
+    } else {
+        text::print(&render(args, &report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(args: &Args, report: &Report) -> String {
+    let teacher = match &report.teacher {
+        None => "no teacher".to_owned(),
+        Some(sizes) => {
+            format!("teacher {} ({}), {}", args.teacher, text::count(sizes.parameters), name(&report.signal))
+        }
+    };
+    let mut out = format!(
+        "student {} ({}), {teacher}, vocabulary {}, batch {} × {}, loss {}, {}\n{}: {}, {}\n\n",
+        args.student,
+        text::count(report.student.parameters),
+        report.vocab_size,
+        report.batch,
+        report.sequence,
+        name(&report.loss.kind),
+        name(&report.precision),
+        report.device,
+        report.isa,
+        text::plural(report.threads, "thread"),
+    );
+    let rows = report.parts.iter().map(row).chain([whole(report)]).collect();
+    let heading = ["part", "ms a step", "µs a token", "share", "GFLOP", "GFLOP/s", "of a matrix product"];
+    out += &text::table(heading, rows);
+    let (speed, product) = (&report.tokens_per_second, &report.matrix_product);
+    out += &format!(
+        "\n{:.0} tokens/s, the median of {}; four fifths of them between {:.0} and {:.0}\n",
+        speed.median,
+        text::plural(report.steps, "step"),
+        speed.p10,
+        speed.p90
+    );
+    out += &format!("matrix product: {:.0} GFLOP/s in fp32, {:.0} in bf16\n", product.fp32, product.bf16);
+    if let Some(memory) = report.peak_memory_mib {
+        out += &format!("peak memory: {memory:.0} MiB\n");
+    }
+    out
+}
+
+fn row(part: &PartReport) -> [String; 7] {
+    [
+        part.part.name().to_owned(),
+        format!("{:.2}", part.seconds * 1e3),
+        format!("{:.2}", part.microseconds_per_token),
+        percent(Some(part.share)),
+        figure(part.gflop),
+        figure(part.gflop_per_second),
+        percent(part.of_matrix_product),
+    ]
+}
+
+fn whole(report: &Report) -> [String; 7] {
+    [
+        "step".to_owned(),
+        format!("{:.2}", report.mean_step_seconds * 1e3),
+        format!("{:.2}", report.mean_step_seconds * 1e6 / report.tokens_per_step as f64),
+        percent(Some(1.0)),
+        figure(Some(report.gflop)),
+        figure(Some(report.gflop_per_second)),
+        percent(Some(report.of_matrix_product)),
+    ]
+}
+
+fn figure(value: Option<f64>) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(value) if value < 1.0 => format!("{value:.3}"),
+        Some(value) => format!("{value:.1}"),
+    }
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+/// A choice as an experiment file writes it.
+fn name(choice: &impl Serialize) -> String {
+    let value = serde_json::to_value(choice).ok();
+    value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
