@@ -50,8 +50,8 @@ def arguments():
     parser.add_argument("--peer", type=pathlib.Path, default=ROOT / "benches" / "peer" / "pytorch_kd.py")
     parser.add_argument("--shape", type=shape, action="append", metavar="STUDENT/TEACHER/VOCAB/BATCH/SEQ",
                         help="may be given several times; default " + ", ".join(SHAPES))
-    parser.add_argument("--mode", action="append", choices=[*PEER_MODES, *KDX_MODES],
-                        help="may be given several times; default all")
+    parser.add_argument("--mode", action="append", choices=[*PEER_MODES, *KDX_MODES], metavar="MODE",
+                        help="may be given several times; default all: " + "; ".join([*PEER_MODES, *KDX_MODES]))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each mode")
     parser.add_argument("--seconds", type=float, default=15.0, help="duration of a measurement")
     parser.add_argument("--warmup", type=int, default=3, help="steps before a measurement")
@@ -126,7 +126,7 @@ def reason(stderr):
     """The line of an error output that says the most: the last that names an error, else the last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     named = [line for line in lines if "error" in line.lower() or line.startswith("×")]
-    return (named or lines or [""])[-1][:200]
+    return (named or lines or [""])[-1].removeprefix("error: ")[:200]
 
 
 def measure(args, mode, shape):
