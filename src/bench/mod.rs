@@ -1,6 +1,6 @@
 //! What one training step costs on this machine, and where its time goes.
 //!
-//! The steps are those of [`distill::train`](crate::distill::train), made of the same calls; only the
+//! The steps are those of [`distill::train`](crate::distill::train()), made of the same calls; only the
 //! data are random, and a clock stands between the parts.
 //!
 //! ```text
