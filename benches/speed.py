@@ -5,7 +5,7 @@
 
 Runs `kdx bench` and benches/peer/pytorch_kd.py one after the other, every mode once a round, and prints
 medians over the rounds with their ratios: of speed to the fastest mode of PyTorch (and of fp32 to its fp32),
-of peak memory to its most frugal mode. Needs nothing but Python 3.11; `--python` names one that has torch.
+of peak memory to its most frugal mode. Needs nothing but Python 3.11; `--python` names one that has torch and transformers.
 
 Only an idle machine gives figures that mean something, so a busy one is refused unless `--busy-ok` is given.
 A mode that fails is shown as failed, and the rest goes on.
@@ -16,9 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Student, teacher, vocabulary, batch, sequence.
 SHAPES = ["512x1/768x2/6400/8/512", "512x8/768x16/6400/4/512", "512x1/768x2/49152/2/512"]
 PEER_MODES = {
-    "PyTorch fp32": ["--precision", "fp32"],
-    "PyTorch bf16": ["--precision", "bf16"],
-    "PyTorch bf16, compiled": ["--precision", "bf16", "--compile"],
+    "PyTorch fp32": ["--mode", "fp32"],
+    "PyTorch bf16": ["--mode", "bf16"],
+    "PyTorch bf16, compiled": ["--mode", "bf16", "--compile"],
 }
 KDX_MODES = {
     "kdx fp32": ["--precision", "fp32", "--signal", "online"],
@@ -46,7 +46,7 @@ def arguments():
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kdx", type=pathlib.Path, default=target / "release" / "kdx", help="the kdx binary")
-    parser.add_argument("--python", default=sys.executable, help="a Python that has torch")
+    parser.add_argument("--python", default=sys.executable, help="a Python that has torch and transformers")
     parser.add_argument("--peer", type=pathlib.Path, default=ROOT / "benches" / "peer" / "pytorch_kd.py")
     parser.add_argument("--shape", type=shape, action="append", metavar="STUDENT/TEACHER/VOCAB/BATCH/SEQ",
                         help="may be given several times; default " + ", ".join(SHAPES))
@@ -54,7 +54,7 @@ def arguments():
                         help="may be given several times; default all: " + "; ".join([*PEER_MODES, *KDX_MODES]))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each mode")
     parser.add_argument("--seconds", type=float, default=15.0, help="duration of a measurement")
-    parser.add_argument("--warmup", type=int, default=3, help="steps before a measurement")
+    parser.add_argument("--warmup", type=int, default=3, help="steps of kdx before a measurement; PyTorch takes 3")
     parser.add_argument("--markdown", type=pathlib.Path, help="write the tables here; default standard output")
     parser.add_argument("--json", type=pathlib.Path, help="write every measurement here")
     parser.add_argument("--busy-ok", action="store_true", help="measure on a busy machine all the same")
@@ -131,13 +131,17 @@ def reason(stderr):
 
 def measure(args, mode, shape):
     options = [word for name, value in shape.items() for word in (f"--{name}", value)]
-    options += ["--seconds", str(args.seconds), "--warmup", str(args.warmup)]
-    if mode in PEER_MODES:
-        command = [args.python, str(args.peer), *options, *PEER_MODES[mode]]
-    else:
-        command = [str(args.kdx), "bench", "--json", *options, *KDX_MODES[mode]]
+    options += ["--seconds", str(args.seconds), "--device", "cpu"]
     # Compiling and a few slow steps take their time.
-    return run(command, 900 + 20 * args.seconds)
+    limit = 900 + 20 * args.seconds
+    if mode in PEER_MODES:
+        printed = run([args.python, str(args.peer), *options, *PEER_MODES[mode]], limit)
+        speed, memory = printed["tokens_per_s"], printed["peak_mib"]
+    else:
+        warmup = ["--warmup", str(args.warmup)]
+        printed = run([str(args.kdx), "bench", "--json", *options, *warmup, *KDX_MODES[mode]], limit)
+        speed, memory = printed["tokens_per_second"]["median"], printed["peak_memory_mib"]
+    return {"tokens_per_second": speed, "peak_memory_mib": memory, "printed": printed}
 
 
 def measure_shape(args, shape):
@@ -150,9 +154,8 @@ def measure_shape(args, shape):
             others = busy_share()
             try:
                 measurement = measure(args, mode, shape)
-                speed = measurement["tokens_per_second"]["median"]
                 entry["measurements"].append({**measurement, "busy_share_before": others})
-                outcome = f"{speed:,.0f} tokens/s"
+                outcome = f"{measurement['tokens_per_second']:,.0f} tokens/s"
             except Failed as failure:
                 entry["failed"] = str(failure)
                 outcome = f"failed: {failure}"
@@ -166,7 +169,7 @@ def summarize(result):
     for entry in result["modes"]:
         if entry["failed"] or not entry["measurements"]:
             continue
-        speeds = [one["tokens_per_second"]["median"] for one in entry["measurements"]]
+        speeds = [one["tokens_per_second"] for one in entry["measurements"]]
         memory = [one["peak_memory_mib"] for one in entry["measurements"] if one["peak_memory_mib"]]
         entry["tokens_per_second"] = statistics.median(speeds)
         entry["slowest"], entry["fastest"] = min(speeds), max(speeds)
@@ -220,7 +223,7 @@ def markdown(report):
 
 def instructions(results):
     """What kdx says of the machine."""
-    ones = [one for result in results for entry in result["modes"] if entry["mode"] in KDX_MODES
+    ones = [one["printed"] for result in results for entry in result["modes"] if entry["mode"] in KDX_MODES
             for one in entry["measurements"]]
     if not ones:
         return ""
@@ -230,8 +233,8 @@ def instructions(results):
 
 
 def torch_of(results):
-    versions = [one["torch"] for result in results for entry in result["modes"] if entry["mode"] in PEER_MODES
-                for one in entry["measurements"] if "torch" in one]
+    versions = [one["printed"]["version"] for result in results for entry in result["modes"]
+                if entry["mode"] in PEER_MODES for one in entry["measurements"]]
     return f"torch {versions[0]}" if versions else None
 
 
