@@ -125,6 +125,7 @@ impl Report {
         let mean_step_seconds = mean(&Times::whole);
         let fastest = match options.precision {
             Precision::Fp32 => matrix_product.fp32,
+            Precision::Bf16 => matrix_product.bf16,
         };
         let tokens = Tokens { batch: options.batch, sequence: options.sequence, rows: measured.rows };
         let runs = options.signal == TeacherSignal::Online;

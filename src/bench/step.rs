@@ -10,7 +10,7 @@ use super::options::{Options, TeacherSignal};
 use crate::data::{self, Batch, Dataset, Random, Sequence};
 use crate::distill::{DeviceBatch, Gradients, Signal, TrainingState, memory};
 use crate::experiment::config::{OptimizerConfig, Precision};
-use crate::kernels::{Distillation, Projection, distillation_loss};
+use crate::kernels::{Distillation, Taught, distillation_loss};
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
 
@@ -104,7 +104,7 @@ enum Teacher {
     /// A signal that is computed in each step.
     Signal(Signal),
     /// What the signal gives for the batch, computed before.
-    Given(Projection),
+    Given(Taught),
     None,
 }
 
@@ -142,13 +142,13 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         clock.was(Part::Rest);
         let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
         clock.was(Part::StudentForward);
-        let projection = match &teacher {
-            Teacher::Signal(signal) => Some(signal.project(&batch)),
-            Teacher::Given(projection) => Some(projection.clone()),
+        let taught = match &teacher {
+            Teacher::Signal(signal) => Some(signal.teach(&batch)),
+            Teacher::Given(taught) => Some(taught.clone()),
             Teacher::None => None,
         };
         clock.was(Part::Teacher);
-        let loss = distillation_loss(state.student.project(hidden), projection, batch.targets, &mix);
+        let loss = distillation_loss(state.student.project(hidden), taught, batch.targets, &mix);
         clock.was(Part::Loss);
         let mut gradients = Gradients::default();
         gradients.add(&state.student, &loss.total);
@@ -184,22 +184,20 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
 
 /// A model with random weights that computes in `precision`.
 fn random_model(config: &ModelConfig, precision: Precision, device: &Device) -> Transformer {
-    match precision {
-        Precision::Fp32 => Transformer::random(config, 0, device),
-    }
+    Transformer::random(config, 0, device).with_precision(precision.into())
 }
 
 /// What the student learns from. With hidden states that are there before, the teacher that made them
 /// is gone, and so is its part in the peak memory.
 fn teacher(options: &Options, config: Option<&ModelConfig>, batch: &Batch, device: &Device) -> Teacher {
     let Some(config) = config else { return Teacher::None };
-    let signal = Signal::Online(random_model(config, options.precision, device));
+    let signal = Signal::Online(random_model(config, options.precision, device).frozen());
     match (options.signal, DeviceBatch::new(batch, device)) {
         (TeacherSignal::Hidden, Some(batch)) => {
-            let projection = signal.project(&batch);
+            let taught = signal.teach(&batch);
             drop(signal);
             memory::restart_peak();
-            Teacher::Given(projection)
+            Teacher::Given(taught)
         }
         (TeacherSignal::Hidden, None) | (TeacherSignal::Online, _) => Teacher::Signal(signal),
     }
