@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod buffer;
 pub mod embedding;
 pub mod gemm;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::micro::{Format, Tile};
 use super::scratch::Scratch;
 use super::simd::simd_fn;
 #[cfg(target_arch = "x86_64")]
-use super::transpose::pack_lines;
+use super::transpose::{pack_lines, pack_rows};
 use rayon::prelude::*;
 
 /// Words of k in a block: a panel of B (32 columns) is then 64 KiB, one of A (14 rows) 28 KiB.
@@ -80,6 +80,21 @@ pub(super) fn pack_panel<T: Element>(
             match width {
                 14 => pack_lines::<14>(format, data, stride, count, numbers, to),
                 32 => pack_lines::<32>(format, data, stride, count, numbers, to),
+                _ => unreachable!("no tile of AVX-512 has this width"),
+            }
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa.level() >= Level::Avx512 && source.column_stride == 1 {
+        let first = from * format.per_word();
+        let count = width.min(source.columns - column);
+        let numbers = (source.rows - first).min(to.len() / width * format.per_word());
+        let (data, stride) = (&source.data[first * source.row_stride + column..], source.row_stride);
+        // SAFETY: the isa proves the features.
+        return unsafe {
+            match width {
+                14 => pack_rows::<T, 14>(format, data, stride, count, numbers, to),
+                32 => pack_rows::<T, 32>(format, data, stride, count, numbers, to),
                 _ => unreachable!("no tile of AVX-512 has this width"),
             }
         };

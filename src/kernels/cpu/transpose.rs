@@ -1,9 +1,10 @@
-//! Packing of lines that run along k, 16×16 words at a time with AVX-512.
+//! Packing with AVX-512.
 //!
-//! Row-major left operands (activations, probabilities) come that way; a scalar store per word would cost as
-//! much as a good part of the product.
+//! Lines that run along k, as in row-major left operands (activations, probabilities), are transposed 16×16
+//! words at a time; lines that run across k, as in gradients and weights, only have their pairs interleaved. A
+//! scalar store per word would cost as much as a good part of the product.
 
-use super::matrix::round_to_bf16;
+use super::matrix::{Element, round_to_bf16};
 use super::micro::Format;
 use std::arch::x86_64::*;
 
@@ -32,6 +33,98 @@ pub(super) unsafe fn pack_lines<const W: usize>(
     }
 }
 
+/// Packs rows of `count` numbers, `stride` apart, as the words of a panel of `W` columns: number j of row k goes
+/// to word k (a pair of rows to one word) of column j. Missing columns, and the words of a panel deeper than
+/// there are rows, become zeros.
+///
+/// # Safety
+/// The processor must have AVX-512 F, BW, DQ and VL, and BF16 for pairs.
+pub(super) unsafe fn pack_rows<T: Element, const W: usize>(
+    format: Format,
+    data: &[T],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+) {
+    assert!(count <= W && (numbers == 0 || data.len() >= (numbers - 1) * stride + count));
+    // SAFETY: the caller promises the features; the rows lie within the data.
+    unsafe {
+        match format {
+            Format::F32 => single_rows::<T, W>(data, stride, count, numbers, to, |x| x),
+            Format::Rounded => single_rows::<T, W>(data, stride, count, numbers, to, |x| round(x)),
+            Format::Pairs => paired_rows::<T, W>(data, stride, count, numbers, to),
+        }
+    }
+}
+
+/// Sixteen numbers, as far as the mask goes, widened.
+///
+/// # Safety
+/// The numbers in the mask must be readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn load<T: Element>(mask: u16, from: *const T) -> __m512 {
+    // SAFETY: lanes outside the mask are not read; the element types are those two.
+    unsafe {
+        if T::IS_F32 {
+            return _mm512_maskz_loadu_ps(mask, from.cast());
+        }
+        let narrow = _mm256_maskz_loadu_epi16(mask, from.cast());
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow)))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn single_rows<T: Element, const W: usize>(
+    data: &[T],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+    convert: impl Fn(__m512) -> __m512,
+) {
+    for (k, to) in to.chunks_exact_mut(W).enumerate() {
+        for j in (0..W).step_by(16) {
+            let mask = if k < numbers { first(count.saturating_sub(j)) } else { 0 };
+            // SAFETY: row k has `count` numbers, and the panel's row `W` words.
+            unsafe {
+                let row = convert(load(mask, data.as_ptr().wrapping_add(k * stride + j)));
+                _mm512_mask_storeu_ps(to.as_mut_ptr().add(j), first(W - j), row);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn paired_rows<T: Element, const W: usize>(
+    data: &[T],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+) {
+    // Halfword i of the lower row beside halfword i of the upper one.
+    let places: [u16; 32] = std::array::from_fn(|i| (i / 2 + 16 * (i % 2)) as u16);
+    // SAFETY: 32 halfwords are read.
+    let places = unsafe { _mm512_loadu_epi16(places.as_ptr().cast()) };
+    for (pair, to) in to.chunks_exact_mut(W).enumerate() {
+        for j in (0..W).step_by(16) {
+            let columns = first(count.saturating_sub(j));
+            let mask = |k: usize| if k < numbers { columns } else { 0 };
+            let at = |k: usize| data.as_ptr().wrapping_add(k * stride + j);
+            // SAFETY: rows that exist have `count` numbers, and the panel's row `W` words.
+            unsafe {
+                let (low, high) =
+                    (load(mask(2 * pair), at(2 * pair)), load(mask(2 * pair + 1), at(2 * pair + 1)));
+                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                let row = _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, both));
+                _mm512_mask_storeu_ps(to.as_mut_ptr().add(j), first(W - j), row);
+            }
+        }
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn round(x: __m512) -> __m512 {
@@ -45,8 +138,9 @@ fn round(x: __m512) -> __m512 {
 }
 
 /// The first `n` lanes, at most all.
+#[inline]
 fn first(n: usize) -> u16 {
-    (u32::MAX >> (32 - n.min(16))) as u16
+    ((1_u32 << n.min(16)) - 1) as u16
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]

@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::tensor::{contiguous, dims, isa, numbers, owned, tensor};
+use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut, owned};
 use crate::kernels::cpu::Precision;
 use crate::kernels::cpu::attention::{self as kernel, AttentionPath, AttentionShape};
 use crate::kernels::cpu::rotary::{Angles, rotate};
@@ -51,9 +51,9 @@ fn forward(qkv: FlexTensor, cos: FlexTensor, sin: FlexTensor, spec: AttentionSpe
     let (cos, sin, mut qkv) = (contiguous(cos), contiguous(sin), owned(qkv));
     spec.turn(qkv.storage_mut(), &cos, &sin, false);
     let AttentionShape { batch, seq, heads, d, .. } = spec.shape;
-    let (mut out, mut log_sums) = (vec![0.0; batch * seq * heads * d], vec![0.0; batch * heads * seq]);
-    kernel::attention(spec.path(), spec.shape, numbers(&qkv), &mut out, &mut log_sums);
-    Saved { qkv, out: tensor(out, [batch * seq, heads * d]), log_sums, cos, sin, spec }
+    let (mut out, mut log_sums) = (blank::<f32>([batch * seq, heads * d]), vec![0.0; batch * heads * seq]);
+    kernel::attention(spec.path(), spec.shape, numbers(&qkv), numbers_mut(&mut out), &mut log_sums);
+    Saved { qkv, out, log_sums, cos, sin, spec }
 }
 
 /// `qkv [batch · seq, (heads + 2 · kv heads) · d]`, tables of at least `seq` rows → `[batch · seq, heads · d]`.
@@ -87,7 +87,7 @@ impl Backward<Flex, 1> for Attention {
         let dout = contiguous(grads.consume::<Flex>(&ops.node));
         let [Some(parent)] = ops.parents else { return };
         let Saved { qkv, out, log_sums, cos, sin, spec } = ops.state;
-        let mut gradient = vec![0.0; numbers(&qkv).len()];
+        let mut gradient = blank::<f32>(dims(&qkv));
         kernel::attention_backward(
             spec.path(),
             spec.shape,
@@ -95,9 +95,9 @@ impl Backward<Flex, 1> for Attention {
             numbers(&out),
             &log_sums,
             numbers(&dout),
-            &mut gradient,
+            numbers_mut(&mut gradient),
         );
-        spec.turn(&mut gradient, &cos, &sin, true);
-        grads.register::<Flex>(parent.id, tensor(gradient, dims(&qkv)));
+        spec.turn(numbers_mut(&mut gradient), &cos, &sin, true);
+        grads.register::<Flex>(parent.id, gradient);
     }
 }

@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::tensor::{contiguous, dims, ids, numbers, tensor};
+use super::tensor::{blank, contiguous, dims, ids, numbers, numbers_mut, zeros};
 use crate::kernels::cpu::embedding;
 
 /// `rows [n]` of `matrix`.
@@ -18,9 +18,9 @@ pub fn gather(rows: FlexTensor, matrix: FlexTensor) -> FlexTensor {
 
 fn forward(rows: &[i32], matrix: &FlexTensor) -> FlexTensor {
     let [_, width] = dims(matrix);
-    let mut y = vec![0.0; rows.len() * width];
-    embedding::gather(rows, numbers(matrix), width, &mut y);
-    tensor(y, [rows.len(), width])
+    let mut y = blank::<f32>([rows.len(), width]);
+    embedding::gather(rows, numbers(matrix), width, numbers_mut(&mut y));
+    y
 }
 
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Backward<Flex, 1> for Gather {
         let [Some(parent)] = ops.parents else { return };
         let Saved { rows, height } = ops.state;
         let [_, width] = dims(&dy);
-        let mut gradient = vec![0.0; height * width];
-        embedding::scatter_add(&rows, numbers(&dy), width, &mut gradient);
-        grads.register::<Flex>(parent.id, tensor(gradient, [height, width]));
+        let mut gradient = zeros([height, width]);
+        embedding::scatter_add(&rows, numbers(&dy), width, numbers_mut(&mut gradient));
+        grads.register::<Flex>(parent.id, gradient);
     }
 }

@@ -12,7 +12,7 @@ use burn_flex::FlexTensor;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::tensor::{contiguous, dims, isa, numbers, owned, rounded, slice, tensor};
+use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut, owned, rounded, slice};
 use crate::kernels::cpu::scratch::Scratch;
 use crate::kernels::cpu::{MatMut, MatRef, PackedMatrix, Precision, gemm, gemm_each, gemm_packed};
 
@@ -43,9 +43,9 @@ pub fn linear(x: FlexTensor, weights: Vec<FlexTensor>, products: &Products) -> F
     let x = contiguous(x);
     let [n, _] = dims(&x);
     let out = weights.iter().map(|weight| dims(weight)[0]).sum();
-    let mut y = vec![0.0; n * out];
-    multiply(&x, weights, products, 0.0, &mut y, out);
-    tensor(y, [n, out])
+    let mut y = blank::<f32>([n, out]);
+    multiply(&x, weights, products, 0.0, &mut y);
+    y
 }
 
 /// `residual + x · weightᵀ`.
@@ -56,22 +56,14 @@ pub fn linear_add(
     products: &Products,
 ) -> FlexTensor {
     let mut y = owned(residual);
-    let [_, out] = dims(&y);
-    multiply(&contiguous(x), vec![weight], products, 1.0, y.storage_mut::<f32>(), out);
+    multiply(&contiguous(x), vec![weight], products, 1.0, &mut y);
     y
 }
 
 /// `y = x · weightsᵀ + beta · y`.
-fn multiply(
-    x: &FlexTensor,
-    weights: Vec<FlexTensor>,
-    products: &Products,
-    beta: f32,
-    y: &mut [f32],
-    out: usize,
-) {
-    let [n, width] = dims(x);
-    let (x, y) = (MatRef::new(numbers(x), n, width), MatMut::new(y, n, out));
+fn multiply(x: &FlexTensor, weights: Vec<FlexTensor>, products: &Products, beta: f32, y: &mut FlexTensor) {
+    let ([n, width], [_, out]) = (dims(x), dims(y));
+    let (x, y) = (MatRef::new(numbers(x), n, width), MatMut::new(numbers_mut(y), n, out));
     let precision = products.precision;
     fn transposed(joined: &[f32], out: usize) -> MatRef<'_> {
         MatRef::new(joined, out, joined.len() / out.max(1)).t()
@@ -121,19 +113,20 @@ impl Saved {
     /// `dy · weights`.
     fn of_x(&self, dy: &FlexTensor) -> FlexTensor {
         let ([n, out], [_, width]) = (dims(dy), dims(&self.x));
-        let mut dx = vec![0.0; n * width];
+        let mut dx = blank::<f32>([n, width]);
         with_joined(self.weights.clone(), |joined| {
             let (dy, weight) = (MatRef::new(numbers(dy), n, out), MatRef::new(joined, out, width));
-            gemm(isa(), self.precision, 1.0, dy, weight, 0.0, MatMut::new(&mut dx, n, width));
+            let dx = MatMut::new(numbers_mut(&mut dx), n, width);
+            gemm(isa(), self.precision, 1.0, dy, weight, 0.0, dx);
         });
-        tensor(dx, [n, width])
+        dx
     }
 
     /// `dyᵀ · x`, cut into the weights' rows.
     fn of_weights(&self, dy: &FlexTensor) -> Vec<FlexTensor> {
         let ([n, out], [_, width]) = (dims(dy), dims(&self.x));
         let rows: Vec<usize> = self.weights.iter().map(|weight| dims(weight)[0]).collect();
-        let mut gradients: Vec<Vec<f32>> = rows.iter().map(|rows| vec![0.0; rows * width]).collect();
+        let mut gradients: Vec<FlexTensor> = rows.iter().map(|&rows| blank::<f32>([rows, width])).collect();
         let mut first = 0;
         let columns = rows.iter().map(|&rows| {
             let from = numbers(dy).get(first..).unwrap_or_default();
@@ -141,7 +134,8 @@ impl Saved {
             MatRef::with_strides(from, n, rows, out, 1).t()
         });
         let columns = columns.collect();
-        let to = gradients.iter_mut().zip(&rows).map(|(to, &rows)| MatMut::new(to, rows, width)).collect();
+        let to = gradients.iter_mut().zip(&rows);
+        let to = to.map(|(to, &rows)| MatMut::new(numbers_mut(to), rows, width)).collect();
         if self.precision == Precision::Bf16 {
             let x = MatRef::new(slice::<bf16>(&self.x), n, width);
             gemm_each(isa(), self.precision, 1.0, columns, x, 0.0, to);
@@ -149,7 +143,7 @@ impl Saved {
             let x = MatRef::new(numbers(&self.x), n, width);
             gemm_each(isa(), self.precision, 1.0, columns, x, 0.0, to);
         }
-        gradients.into_iter().zip(rows).map(|(gradient, rows)| tensor(gradient, [rows, width])).collect()
+        gradients
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use burn_flex::FlexTensor;
 use half::bf16;
 
-use super::tensor::{contiguous, dims, ids, isa, numbers, slice, tensor};
+use super::tensor::{blank, contiguous, dims, ids, isa, numbers, numbers_mut, slice, tensor, zeros};
 use crate::kernels::cpu::loss::{
     self as kernel, Gradients, Head, Loss, LossConfig, Side, Soft, Teacher as Taught, TopK,
 };
@@ -87,14 +87,16 @@ pub fn with_gradients(
 ) -> WithGradients {
     let [n, width] = dims(&hidden);
     let [vocab, _] = dims(&head);
-    let (mut d_hidden, mut d_head) = (vec![0.0; n * width], vec![0.0; vocab * width]);
-    let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+    // The gradient of the hidden states is written whole, that of the head is added to.
+    let (mut d_hidden, mut d_head) = (blank::<f32>([n, width]), zeros([vocab, width]));
+    let gradients =
+        Gradients { scale: 1.0, hidden: numbers_mut(&mut d_hidden), head: numbers_mut(&mut d_head) };
     let config = config(mix, false);
     let loss = run(&config, hidden, head, teacher, targets, how, Some(gradients));
     WithGradients {
         losses: [loss.total, loss.hard, loss.soft].map(|loss| tensor(vec![loss as f32], [1])),
-        hidden: tensor(d_hidden, [n, width]),
-        head: tensor(d_head, [vocab, width]),
+        hidden: d_hidden,
+        head: d_head,
     }
 }
 

@@ -8,15 +8,16 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::tensor::{contiguous, dims, isa, numbers, tensor};
+use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut, tensor};
 use crate::kernels::cpu::norm;
 
 /// The normalized rows, and what each was divided by, inverted.
 fn forward(x: &FlexTensor, weight: &FlexTensor, epsilon: f64) -> (FlexTensor, Vec<f32>) {
     let [n, width] = dims(x);
-    let (mut y, mut inverse_rms) = (vec![0.0; n * width], vec![0.0; n]);
-    norm::rms_norm(isa(), numbers(x), numbers(weight), epsilon as f32, &mut y, &mut inverse_rms);
-    (tensor(y, [n, width]), inverse_rms)
+    let (mut y, mut inverse_rms) = (blank::<f32>([n, width]), vec![0.0; n]);
+    let to = numbers_mut(&mut y);
+    norm::rms_norm(isa(), numbers(x), numbers(weight), epsilon as f32, to, &mut inverse_rms);
+    (y, inverse_rms)
 }
 
 /// `weight · x / √(mean x² + epsilon)`.
@@ -56,19 +57,19 @@ impl Backward<Flex, 2> for RmsNorm {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let Saved { x, weight, inverse_rms } = ops.state;
         let [n, width] = dims(&x);
-        let (mut dx, mut dweight) = (vec![0.0; n * width], vec![0.0; width]);
+        let (mut dx, mut dweight) = (blank::<f32>([n, width]), vec![0.0; width]);
         norm::rms_norm_backward(
             isa(),
             numbers(&x),
             numbers(&weight),
             &inverse_rms,
             numbers(&dy),
-            &mut dx,
+            numbers_mut(&mut dx),
             &mut dweight,
         );
         let [x, weight] = ops.parents;
         if let Some(x) = x {
-            grads.register::<Flex>(x.id, tensor(dx, [n, width]));
+            grads.register::<Flex>(x.id, dx);
         }
         if let Some(weight) = weight {
             grads.register::<Flex>(weight.id, tensor(dweight, [width]));

@@ -8,16 +8,16 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::tensor::{contiguous, dims, isa, numbers, tensor};
+use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut};
 use crate::kernels::cpu::swiglu as kernel;
 
 /// `gate · sigmoid(gate) · up` of `[n, gate + up]`.
 pub fn swiglu(joined: FlexTensor) -> FlexTensor {
     let joined = contiguous(joined);
     let [n, width] = dims(&joined);
-    let mut y = vec![0.0; n * width / 2];
-    kernel::swiglu(isa(), numbers(&joined), width / 2, &mut y);
-    tensor(y, [n, width / 2])
+    let mut y = blank::<f32>([n, width / 2]);
+    kernel::swiglu(isa(), numbers(&joined), width / 2, numbers_mut(&mut y));
+    y
 }
 
 #[derive(Debug)]
@@ -42,8 +42,9 @@ impl Backward<Flex, 1> for SwiGlu {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let [Some(parent)] = ops.parents else { return };
         let [n, width] = dims(&ops.state);
-        let mut gradient = vec![0.0; n * width];
-        kernel::swiglu_backward(isa(), numbers(&ops.state), width / 2, numbers(&dy), &mut gradient);
-        grads.register::<Flex>(parent.id, tensor(gradient, [n, width]));
+        let mut gradient = blank::<f32>([n, width]);
+        let to = numbers_mut(&mut gradient);
+        kernel::swiglu_backward(isa(), numbers(&ops.state), width / 2, numbers(&dy), to);
+        grads.register::<Flex>(parent.id, gradient);
     }
 }

@@ -5,8 +5,7 @@ use burn_flex::{FlexTensor, Layout};
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::kernels::cpu::Isa;
-use crate::kernels::cpu::vector;
+use crate::kernels::cpu::{Isa, buffer, vector};
 
 /// Numbers that a task of a copy takes.
 const TASK: usize = 1 << 15;
@@ -35,7 +34,26 @@ pub fn slice<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
     }
 }
 
-/// A tensor of these numbers.
+/// The numbers of a contiguous tensor that nobody else holds.
+pub fn numbers_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    tensor.storage_mut()
+}
+
+/// A tensor to be written whole: what it holds is unspecified.
+pub fn blank<E: Element>(shape: impl Into<Shape>) -> FlexTensor {
+    let shape = shape.into();
+    let bytes = buffer::bytes(shape.num_elements() * size_of::<E>());
+    FlexTensor::new(bytes, Layout::contiguous(shape), E::dtype())
+}
+
+/// A tensor of zeros.
+pub fn zeros(shape: impl Into<Shape>) -> FlexTensor {
+    let mut tensor = blank::<f32>(shape);
+    numbers_mut(&mut tensor).par_chunks_mut(TASK).for_each(|part| part.fill(0.0));
+    tensor
+}
+
+/// A small tensor of these numbers.
 pub fn tensor<E: Element + bytemuck::Pod + Send + Sync>(
     values: Vec<E>,
     shape: impl Into<Shape>,
@@ -54,19 +72,19 @@ pub fn owned(tensor: FlexTensor) -> FlexTensor {
     let shape = tensor.layout().shape().clone();
     let from = contiguous(tensor);
     let from = numbers(&from);
-    let mut copy = vec![0.0; from.len()];
-    copy.par_chunks_mut(TASK).zip(from.par_chunks(TASK)).for_each(|(to, from)| to.copy_from_slice(from));
-    self::tensor(copy, shape)
+    let mut copy = blank::<f32>(shape);
+    let to = numbers_mut(&mut copy).par_chunks_mut(TASK);
+    to.zip(from.par_chunks(TASK)).for_each(|(to, from)| to.copy_from_slice(from));
+    copy
 }
 
 /// Rounded to bfloat16.
 pub fn rounded(tensor: &FlexTensor) -> FlexTensor {
     let from = numbers(tensor);
-    let mut to = vec![bf16::ZERO; from.len()];
-    to.par_chunks_mut(TASK)
-        .zip(from.par_chunks(TASK))
-        .for_each(|(to, from)| vector::round_to_bf16(isa(), from, to));
-    self::tensor(to, tensor.layout().shape().clone())
+    let mut rounded = blank::<bf16>(tensor.layout().shape().clone());
+    let to = rounded.storage_mut::<bf16>().par_chunks_mut(TASK);
+    to.zip(from.par_chunks(TASK)).for_each(|(to, from)| vector::round_to_bf16(isa(), from, to));
+    rounded
 }
 
 /// Ids as the kernels take them.
