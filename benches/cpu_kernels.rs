@@ -162,7 +162,7 @@ fn losses(isa: Isa) {
             let t_head = Head::new(isa, precision, MatRef::new(&t_weight, v, t_width), false);
             let targets: Vec<i32> = (0..n).map(|i| (i * 7 % v) as i32).collect();
             let (mut d_hidden, mut d_head) = (vec![0.0; n * width], vec![0.0; v * width]);
-            let pack = best(|| head.set(MatRef::new(&weight, v, width)));
+            let pack = best(|| drop(Head::new(isa, precision, MatRef::new(&weight, v, width), true)));
             let gflop = 2.0 * (n * v) as f64 * (3 * width + t_width) as f64 / 1e9;
             for (soft, temperature) in [
                 (Soft::ForwardKl, 1.0),

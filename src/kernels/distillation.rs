@@ -8,7 +8,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use super::extension::{Kernels, Teacher};
-use super::flex::loss::HeadProducts;
+use super::flex::loss::{HeadProducts, PackedHead};
 
 /// A divergence of two distributions over the vocabulary, or of the raw logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,6 +82,8 @@ pub struct TopK {
 pub enum Taught {
     /// Hidden states and the head, cut to the student's vocabulary before the softmax.
     Hidden(Projection),
+    /// Hidden states, `[rows, hidden]`, and a head that is nowhere but packed.
+    Packed(Tensor<2>, PackedHead),
     /// The largest logits.
     TopK(TopK),
 }
@@ -104,6 +106,9 @@ fn into_extension(teacher: Option<Taught>) -> Teacher<Dispatch> {
         Some(Taught::Hidden(projection)) => {
             let Projection { hidden, head, how } = projection.without_autodiff();
             Teacher::Hidden { hidden: hidden.into_dispatch(), head: head.into_dispatch(), how }
+        }
+        Some(Taught::Packed(hidden, head)) => {
+            Teacher::Packed { hidden: hidden.without_autodiff().into_dispatch(), head }
         }
         Some(Taught::TopK(TopK { ids, logits, rest })) => Teacher::TopK {
             ids: ids.into_dispatch(),

@@ -15,7 +15,7 @@ use super::adamw::AdamW;
 use super::distillation::{Distillation, Measured};
 use super::flex::attention::AttentionSpec;
 use super::flex::linear::Products;
-use super::flex::loss::HeadProducts;
+use super::flex::loss::{HeadProducts, PackedHead};
 use super::flex::{adamw, attention, embedding, linear, loss, norm, swiglu};
 
 /// Weights of one product, side by side.
@@ -42,6 +42,13 @@ pub enum Teacher<B: Backend> {
         head: FloatTensor<B>,
         /// How logits are made of them.
         how: HeadProducts,
+    },
+    /// Its last hidden states, and its head, packed.
+    Packed {
+        /// `[n, hidden]`
+        hidden: FloatTensor<B>,
+        /// For the student's vocabulary.
+        head: PackedHead,
     },
     /// Its largest logits.
     TopK {
@@ -347,6 +354,7 @@ impl<C: CheckpointStrategy> Teacher<Autodiff<Flex, C>> {
             Self::Hidden { hidden, head, how } => {
                 Teacher::Hidden { hidden: hidden.into_primitive(), head: head.into_primitive(), how }
             }
+            Self::Packed { hidden, head } => Teacher::Packed { hidden: hidden.into_primitive(), head },
             Self::TopK { ids, logits, rest } => {
                 Teacher::TopK { ids, logits: logits.into_primitive(), rest: rest.into_primitive() }
             }

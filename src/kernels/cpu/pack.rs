@@ -243,17 +243,11 @@ impl PackedMatrix {
     /// Packs a k×n matrix for products `A · B` with A of k columns. For a weight kept as [out, in], its
     /// transpose makes the forward product `x · Wᵀ` and the weight itself the backward one `dy · W`.
     pub fn new<T: Element>(isa: Isa, precision: Precision, source: MatRef<T>) -> Self {
-        let mut packed = PackedMatrix { words: Scratch::default(), rows: 0, columns: 0, isa, precision };
-        packed.set(source);
-        packed
-    }
-
-    /// Packs another matrix into the same memory (which grows if it must).
-    pub fn set<T: Element>(&mut self, source: MatRef<T>) {
-        let tile = Tile::new(self.isa, self.precision);
-        (self.rows, self.columns) = (source.rows, source.columns);
-        self.words.resize(packed_len(tile.format, tile.columns, source.rows, source.columns));
-        pack(self.isa, tile.format, tile.columns, source, self.words.f32_mut());
+        let tile = Tile::new(isa, precision);
+        let (rows, columns) = (source.rows, source.columns);
+        let mut words = Scratch::take(packed_len(tile.format, tile.columns, rows, columns));
+        pack(isa, tile.format, tile.columns, source, words.f32_mut());
+        PackedMatrix { words, rows, columns, isa, precision }
     }
 
     /// k, the rows of the matrix.

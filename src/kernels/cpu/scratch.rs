@@ -60,7 +60,6 @@ thread_local! {
 const KEPT: usize = 12;
 
 /// A borrowed buffer, given back on drop.
-#[derive(Default)]
 pub struct Scratch(Words);
 
 impl Scratch {
@@ -76,11 +75,6 @@ impl Scratch {
         });
         words.resize(len);
         Scratch(words)
-    }
-
-    /// Makes it `len` words long, with unspecified contents.
-    pub fn resize(&mut self, len: usize) {
-        self.0.resize(len);
     }
 
     /// Bytes allocated.

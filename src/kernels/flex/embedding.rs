@@ -8,7 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::tensor::{blank, contiguous, dims, ids, numbers, numbers_mut, zeros};
+use super::tensor::{blank, contiguous, dims, ids, numbers, numbers_mut, owned, zeros};
 use crate::kernels::cpu::embedding;
 
 /// `rows [n]` of `matrix`.
@@ -29,8 +29,8 @@ struct Gather;
 #[derive(Debug, Clone)]
 struct Saved {
     rows: Vec<i32>,
-    /// Rows of the matrix.
-    height: usize,
+    /// The matrix, to find what gradient it has already.
+    matrix: FloatTensor<Autodiff<Flex>>,
 }
 
 /// [`gather`] in a graph.
@@ -38,11 +38,11 @@ pub fn gather_tracked<C: CheckpointStrategy>(
     rows: FlexTensor,
     matrix: FloatTensor<Autodiff<Flex, C>>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let (matrix, node) = matrix.into_parts();
-    let (rows, matrix) = (ids(rows), contiguous(matrix));
-    let y = forward(&rows, &matrix);
+    let node = matrix.node();
+    let rows = ids(rows);
+    let y = forward(&rows, &contiguous(matrix.clone().into_primitive()));
     match Gather.prepare::<C>([node]).compute_bound().stateful() {
-        OpsKind::Tracked(step) => step.finish(Saved { rows, height: dims(&matrix)[0] }, y),
+        OpsKind::Tracked(step) => step.finish(Saved { rows, matrix }, y),
         OpsKind::UnTracked(step) => step.finish(y),
     }
 }
@@ -53,9 +53,11 @@ impl Backward<Flex, 1> for Gather {
     fn backward(self, ops: Ops<Saved, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let [Some(parent)] = ops.parents else { return };
-        let Saved { rows, height } = ops.state;
+        let Saved { rows, matrix } = ops.state;
         let [_, width] = dims(&dy);
-        let mut gradient = zeros([height, width]);
+        // A tied embedding has the gradient of the head by now, and is too large to have two.
+        let before = grads.remove::<Flex>(&matrix).map(owned);
+        let mut gradient = before.unwrap_or_else(|| zeros(dims(&matrix.into_primitive())));
         embedding::scatter_add(&rows, numbers(&dy), width, numbers_mut(&mut gradient));
         grads.register::<Flex>(parent.id, gradient);
     }

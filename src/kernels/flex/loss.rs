@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use burn_flex::FlexTensor;
 use half::bf16;
 
-use super::tensor::{blank, contiguous, dims, ids, isa, numbers, numbers_mut, slice, tensor, zeros};
+use super::tensor::{blank, contiguous, dims, ids, isa, numbers, numbers_mut, slice, tensor};
 use crate::kernels::cpu::loss::{
     self as kernel, Gradients, Head, Loss, LossConfig, Side, Soft, Teacher as Taught, TopK,
 };
@@ -19,6 +19,17 @@ use burn::tensor::DType;
 /// A head that never changes, packed by the first loss that it is in.
 #[derive(Clone, Default)]
 pub struct PackedHead(Arc<OnceLock<Head>>);
+
+impl PackedHead {
+    /// The first `vocab` rows of a head, `[rows, hidden]`, for products in this precision.
+    ///
+    /// # Panics
+    /// Where the head has fewer rows.
+    pub fn new(head: &[f32], hidden: usize, vocab: usize, precision: Precision) -> Self {
+        let rows = MatRef::new(&head[..vocab * hidden], vocab, hidden);
+        Self(Arc::new(OnceLock::from(Head::new(isa(), precision, rows, false))))
+    }
+}
 
 impl fmt::Debug for PackedHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +72,7 @@ impl Packed {
     fn head(&self) -> &Head {
         match self {
             Self::Now(head) => head,
-            Self::Before(packed) => packed.0.get().unwrap_or_else(|| unreachable!("packed by `new`")),
+            Self::Before(packed) => packed.0.get().unwrap_or_else(|| panic!("a head that was never packed")),
         }
     }
 }
@@ -87,8 +98,7 @@ pub fn with_gradients(
 ) -> WithGradients {
     let [n, width] = dims(&hidden);
     let [vocab, _] = dims(&head);
-    // The gradient of the hidden states is written whole, that of the head is added to.
-    let (mut d_hidden, mut d_head) = (blank::<f32>([n, width]), zeros([vocab, width]));
+    let (mut d_hidden, mut d_head) = (blank::<f32>([n, width]), blank::<f32>([vocab, width]));
     let gradients =
         Gradients { scale: 1.0, hidden: numbers_mut(&mut d_hidden), head: numbers_mut(&mut d_head) };
     let config = config(mix, false);
@@ -160,15 +170,12 @@ fn run(
     match teacher {
         Teacher::None => kernel::distillation_loss::<f32, f32>(config, student, None, &targets, gradients),
         Teacher::Hidden { hidden, head, how } => {
-            let (hidden, head) = (contiguous(hidden), contiguous(head));
-            let packed = Packed::new(&head, vocab, &how, false);
-            if hidden.dtype() == DType::BF16 {
-                let taught = side::<bf16>(&hidden, packed.head());
-                kernel::distillation_loss(config, student, Some(taught), &targets, gradients)
-            } else {
-                let taught = side::<f32>(&hidden, packed.head());
-                kernel::distillation_loss(config, student, Some(taught), &targets, gradients)
-            }
+            let packed = Packed::new(&contiguous(head), vocab, &how, false);
+            by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
+        }
+        Teacher::Packed { hidden, head } => {
+            let packed = Packed::Before(head);
+            by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::TopK { ids: places, logits, rest } => {
             let k = dims(&logits)[1];
@@ -177,6 +184,24 @@ fn run(
             let taught = Taught::<f32>::TopK(top);
             kernel::distillation_loss(config, student, Some(taught), &targets, gradients)
         }
+    }
+}
+
+fn by_hidden_states(
+    config: &LossConfig,
+    student: Side<f32>,
+    hidden: FlexTensor,
+    head: &Head,
+    targets: &[i32],
+    gradients: Option<Gradients>,
+) -> Loss {
+    let hidden = contiguous(hidden);
+    if hidden.dtype() == DType::BF16 {
+        let taught = side::<bf16>(&hidden, head);
+        kernel::distillation_loss(config, student, Some(taught), targets, gradients)
+    } else {
+        let taught = side::<f32>(&hidden, head);
+        kernel::distillation_loss(config, student, Some(taught), targets, gradients)
     }
 }
 

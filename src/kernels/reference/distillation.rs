@@ -23,6 +23,7 @@ impl Taught {
     fn logits(&self, first: usize, rows: usize, vocab: usize) -> Tensor<2> {
         match self {
             Self::Hidden(projection) => projection.without_autodiff().logits(first, rows).narrow(1, 0, vocab),
+            Self::Packed(..) => unimplemented!("a packed head can only be multiplied by the kernels"),
             Self::TopK(TopK { ids, logits, rest }) => {
                 let ids = ids.clone().narrow(0, first, rows);
                 let rest = rest.clone().narrow(0, first, rows).unsqueeze_dim::<2>(1);

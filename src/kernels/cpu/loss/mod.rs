@@ -114,14 +114,6 @@ impl Head {
         }
     }
 
-    /// Packs another weight into the same memory.
-    pub fn set<T: Element>(&mut self, weight: MatRef<T>) {
-        self.logits.set(weight.t());
-        if let Some(gradient) = &mut self.gradient {
-            gradient.set(weight);
-        }
-    }
-
     /// Words of the vocabulary.
     pub fn vocabulary(&self) -> usize {
         self.logits.columns()
@@ -184,7 +176,7 @@ pub struct Gradients<'a> {
     pub scale: f32,
     /// Rows × hidden size; overwritten.
     pub hidden: &'a mut [f32],
-    /// Vocabulary × hidden size; added to.
+    /// Vocabulary × hidden size; overwritten.
     pub head: &'a mut [f32],
 }
 
@@ -257,6 +249,7 @@ pub fn distillation_loss<S: Element, T: Element>(
         );
         if counted == 0 {
             gradients.hidden.fill(0.0);
+            gradients.head.fill(0.0);
         }
     }
     if counted == 0 {
@@ -308,7 +301,8 @@ pub fn distillation_loss<S: Element, T: Element>(
             product(&tile, 1.0, d, weight.view(), 0.0, MatMut::new(d_hidden, rows, width));
             pack(isa, tile.format, tile.columns, hidden, packed.f32_mut());
             let panels = Panels { words: packed.f32(), rows, columns: width };
-            product(&tile, 1.0, d.t(), panels, 1.0, MatMut::new(gradients.head, v, width));
+            let beta = if start == 0 { 0.0 } else { 1.0 };
+            product(&tile, 1.0, d.t(), panels, beta, MatMut::new(gradients.head, v, width));
         }
     }
     let count = counted as f64;
