@@ -178,6 +178,71 @@ pub struct TeacherConfig {
     /// Learning rate schedule of a declared teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleConfig>,
+    /// What the student is handed of the teacher, and where it comes from.
+    #[serde(skip_serializing_if = "SignalKind::is_auto")]
+    #[schemars(extend("default" = "auto"))]
+    pub signal: SignalKind,
+    /// For `topk`: logits that are kept of each token; default 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub top_k: Option<usize>,
+    /// For `auto`: GiB of disk that the hidden states of one teacher on one data set may take, and
+    /// never more than half of what is free; default 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub cache_budget: Option<f64>,
+}
+
+impl TeacherConfig {
+    /// `top_k` where it is left out.
+    pub const TOP_K: usize = 64;
+    /// `cache_budget` where it is left out, in GiB.
+    pub const CACHE_BUDGET: f64 = 20.0;
+
+    /// Logits that are kept of each token, for `topk`.
+    pub fn top_k(&self) -> usize {
+        self.top_k.unwrap_or(Self::TOP_K)
+    }
+
+    /// Bytes that the hidden states may take, for `auto`.
+    pub fn cache_budget(&self) -> u64 {
+        let gibibytes = self.cache_budget.unwrap_or(Self::CACHE_BUDGET);
+        (gibibytes * (1_u64 << 30) as f64) as u64
+    }
+
+    /// The part that decides what the student learns: `online` and `hidden` hand it the same bits.
+    pub fn without_neutral(&self) -> Self {
+        let is_exact = self.signal != SignalKind::Topk;
+        Self {
+            signal: if is_exact { SignalKind::Auto } else { self.signal },
+            top_k: self.top_k.filter(|_| !is_exact),
+            cache_budget: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// What the student is handed of the teacher, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalKind {
+    /// `hidden` where its files fit into `cache_budget`, else `online`: the result is the same.
+    #[default]
+    Auto,
+    /// The teacher runs on every batch.
+    Online,
+    /// The teacher's last hidden states, computed once and kept on disk; its output head is applied
+    /// to them in training.
+    Hidden,
+    /// The largest logits of each token and the mean of the others, computed once and kept on disk:
+    /// smaller than `hidden`, and an approximation.
+    Topk,
+}
+
+impl SignalKind {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// The model that is trained: random, or started from a Hugging Face directory.

@@ -1,7 +1,8 @@
 //! Run identities: what a run is, hashed, with the content of files in place of their paths.
 //!
 //! So a run keeps its identity when its files move, and gets another when their content changes.
-//! Where it runs (`[resources]`) and how it is judged (`[compare]`) are no part of it.
+//! Where it runs (`[resources]`), how it is judged (`[compare]`), and whether an exact teacher signal is
+//! computed or read (`teacher.signal`) are no part of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -15,8 +16,8 @@ use thiserror::Error;
 
 use super::Experiment;
 use super::config::{
-    DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, RunConfig, ScheduleConfig, StudentConfig,
-    TeacherConfig, TrainConfig,
+    DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, RunConfig, ScheduleConfig, SignalKind,
+    StudentConfig, TeacherConfig, TrainConfig,
 };
 use super::digest::Digests;
 use super::paths::PATH_KEYS;
@@ -121,7 +122,8 @@ fn record(
     texts: &mut Texts,
     contents: &mut Contents,
 ) -> Result<RunRecord, ResolveError> {
-    let run_as_teacher = teacher_run.as_ref().map(|run| json!({ "run": run }));
+    let teacher = config.teacher.as_ref().map(TeacherConfig::without_neutral);
+    let run_as_teacher = teacher_run.as_ref().map(|run| run_as_teacher(run, teacher.as_ref()));
     let mut sections = vec![
         ("data", texts.data.of(&config.data, "data", contents)?),
         ("evaluate", texts.evaluate.of(&config.evaluate, "evaluate", contents)?),
@@ -130,7 +132,7 @@ fn record(
         ("schedule", texts.schedule.of(&config.schedule, "schedule", contents)?),
         ("student", texts.student.of(&config.student, "student", contents)?),
     ];
-    match (&run_as_teacher, &config.teacher) {
+    match (&run_as_teacher, &teacher) {
         (Some(run), _) => sections.push(("teacher", texts.teacher_run.of(run, "teacher", contents)?)),
         (None, Some(teacher)) => sections.push(("teacher", texts.teacher.of(teacher, "teacher", contents)?)),
         (None, None) => {}
@@ -152,6 +154,16 @@ fn record(
         teacher_run,
         inputs,
     })
+}
+
+/// A declared teacher by its run, with what else of it the student learns from.
+fn run_as_teacher(run: &RunId, teacher: Option<&TeacherConfig>) -> Value {
+    let mut value = json!({ "run": run });
+    if let Some(teacher) = teacher.filter(|teacher| teacher.signal == SignalKind::Topk) {
+        value["signal"] = json!(teacher.signal);
+        value["top_k"] = json!(teacher.top_k());
+    }
+    value
 }
 
 /// The sections of the run before, as canonical JSON: most runs differ in one or two sections.

@@ -3,7 +3,7 @@
 
 use super::config::{
     AlphaWeighs, DataConfig, DataFormat, LossConfig, LossKind, PathList, RunConfig, ScheduleConfig,
-    ScheduleKind, SizeConfig, TrainConfig,
+    ScheduleKind, SignalKind, SizeConfig, TeacherConfig, TrainConfig,
 };
 
 /// A key that only counts in some configurations.
@@ -27,7 +27,7 @@ const fn only(
 }
 
 /// Every such key.
-pub(super) const CONDITIONAL: [Conditional; 21] = [
+pub(super) const CONDITIONAL: [Conditional; 23] = [
     only("loss.temperature", "the probabilistic kinds have it", has_temperature, |c| {
         c.loss.temperature = 1.0
     }),
@@ -138,6 +138,18 @@ pub(super) const CONDITIONAL: [Conditional; 21] = [
             }
         },
     ),
+    only(
+        "teacher.top_k",
+        "`teacher.signal = \"topk\"` has it",
+        |c| has_signal(c, SignalKind::Topk),
+        |c| with_teacher(c, |teacher| teacher.top_k = None),
+    ),
+    only(
+        "teacher.cache_budget",
+        "`teacher.signal = \"auto\"` has it",
+        |c| has_signal(c, SignalKind::Auto),
+        |c| with_teacher(c, |teacher| teacher.cache_budget = None),
+    ),
 ];
 
 /// Whether a key counts in a configuration.
@@ -163,6 +175,9 @@ pub(super) fn canonicalize(config: &mut RunConfig) {
         teacher.train.get_or_insert_default();
         teacher.optimizer.get_or_insert_default();
         teacher.schedule.get_or_insert_default();
+    }
+    if has_signal(config, SignalKind::Topk) {
+        with_teacher(config, |teacher| _ = teacher.top_k.get_or_insert(TeacherConfig::TOP_K));
     }
 }
 
@@ -243,6 +258,16 @@ fn teacher_schedule(config: &RunConfig) -> Option<&ScheduleConfig> {
     config.teacher.as_ref()?.schedule.as_ref()
 }
 
+fn has_signal(config: &RunConfig, signal: SignalKind) -> bool {
+    config.teacher.as_ref().is_some_and(|teacher| teacher.signal == signal)
+}
+
+fn with_teacher(config: &mut RunConfig, change: impl FnOnce(&mut TeacherConfig)) {
+    if let Some(teacher) = &mut config.teacher {
+        change(teacher);
+    }
+}
+
 fn with_teacher_schedule(config: &mut RunConfig, change: impl FnOnce(&mut ScheduleConfig)) {
     if let Some(schedule) = config.teacher.as_mut().and_then(|teacher| teacher.schedule.as_mut()) {
         change(schedule);
@@ -252,7 +277,6 @@ fn with_teacher_schedule(config: &mut RunConfig, change: impl FnOnce(&mut Schedu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::config::TeacherConfig;
 
     #[test]
     fn what_does_not_count_makes_no_difference() {

@@ -31,7 +31,7 @@ pub enum RunRole {
     Teacher,
 }
 
-/// `run.json`: what the run is. Written once, before the first attempt.
+/// `run.json`: what the run is. Written before the first attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// See [`FORMAT_VERSION`].

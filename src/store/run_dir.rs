@@ -1,7 +1,7 @@
 //! A run directory: everything that is needed to repeat, report or compare one run.
 //!
 //! ```text
-//! run.json        what the run is                      written once, before the first attempt
+//! run.json        what the run is                      written before the first attempt
 //! status.json     where it stands                      replaced
 //! metrics.jsonl   a line a measurement                 appended
 //! summary.json    what it came to                      written once, at the end
@@ -61,9 +61,11 @@ impl RunDir {
         self.path.join("metrics.jsonl")
     }
 
-    /// Creates the directory with its `run.json`, or leaves it as it is.
+    /// Creates the directory with its `run.json`. Of a run that is not done, the record is replaced by
+    /// one that differs: in what is no part of a run's identity, as where its files are.
     pub fn create(&self, record: &RunRecord) -> Result<(), StoreError> {
-        if self.record_path().exists() {
+        let is_done = || self.status().ok().flatten().is_some_and(|status| status.state.is_done());
+        if self.record_path().exists() && (is_done() || self.record().ok().as_ref() == Some(record)) {
             return Ok(());
         }
         fs::create_dir_all(&self.path).map_err(StoreError::io("create", &self.path))?;

@@ -3,7 +3,7 @@
 use miette::Diagnostic;
 
 use super::{Breach, Rules, Site};
-use crate::experiment::config::{DataFormat, LossKind, RunConfig, SizeConfig};
+use crate::experiment::config::{DataFormat, LossKind, RunConfig, SignalKind, SizeConfig, TeacherConfig};
 
 /// Stands for a vocabulary that is not known before the tokenizer is read (MiniMind's).
 const ROUGH_VOCABULARY: usize = 6400;
@@ -60,6 +60,7 @@ impl Rules<'_> {
             }
             return;
         };
+        self.check_signal(config, teacher, site);
         let sizes = declared_keys("teacher", &teacher.size);
         if teacher.path.is_none() {
             if !teacher.size.is_declared() {
@@ -106,6 +107,30 @@ impl Rules<'_> {
                 self.error(site, &breach);
             }
         }
+    }
+
+    /// More logits than the student has tokens cannot be kept. Where the vocabulary is the
+    /// tokenizer's, only the run knows it.
+    fn check_signal(&mut self, config: &RunConfig, teacher: &TeacherConfig, site: &Site<'_>) {
+        let Some(vocabulary) = config.student.size.vocab_size else { return };
+        if teacher.signal != SignalKind::Topk || teacher.top_k() <= vocabulary {
+            return;
+        }
+        let breach = Breach {
+            rule: Some("top k"),
+            keys: &["teacher.top_k", "student.vocab_size", "teacher.signal"],
+            message: format!(
+                "`teacher.top_k = {}` is more than the tokens of the vocabulary (`student.vocab_size = \
+                 {vocabulary}`)",
+                teacher.top_k()
+            ),
+            label: "too many".to_owned(),
+            help:
+                "16 to 256 logits hold nearly all of a teacher's probability; `teacher.signal = \"hidden\"` \
+                   keeps everything"
+                    .to_owned(),
+        };
+        self.error(site, &breach);
     }
 
     fn check_size(&mut self, model: &'static str, size: &SizeConfig, site: &Site<'_>) {

@@ -95,6 +95,10 @@ fn what_changes_results_changes_the_identity_and_the_rest_does_not() {
         "schedule.decay_ratio=0.7",
         "data.train=[\"train.jsonl\"]",
         "optimizer.clip_norm=1e0",
+        "teacher.signal=online",
+        "teacher.signal=hidden",
+        "teacher.cache_budget=1.5",
+        "teacher.top_k=9",
     ] {
         assert_eq!(id(&bench, &[same]), plain, "{same}");
     }
@@ -110,6 +114,8 @@ fn what_changes_results_changes_the_identity_and_the_rest_does_not() {
         "student.heads=4",
         "teacher.hidden_size=64",
         "teacher.train.steps=9",
+        "teacher.signal=topk",
+        "teacher={hidden_size=32, layers=2, signal=\"topk\", top_k=8}",
         "optimizer.weight_decay=0",
         "schedule.kind=linear",
         "data.validation=valid.jsonl",
@@ -171,6 +177,16 @@ fn a_teacher_from_a_directory_is_not_trained() {
     assert!(resolved.teachers.is_empty() && resolved.students[0].1.teacher_run.is_none());
     let config = bench.path().join("teacher/config.json").to_string_lossy().into_owned();
     assert!(resolved.students[0].1.inputs.contains_key(&config));
+
+    let plain = id(&bench, &[]);
+    assert_eq!(id(&bench, &["teacher.signal=hidden"]), plain);
+    let few = id(&bench, &["teacher.signal=topk", "teacher.top_k=8"]);
+    assert_ne!(few, plain);
+    assert_ne!(few, id(&bench, &["teacher.signal=topk"]));
+    assert_eq!(
+        id(&bench, &["teacher.signal=topk"]),
+        id(&bench, &["teacher.signal=topk", "teacher.top_k=64"])
+    );
 }
 
 #[test]

@@ -49,6 +49,8 @@ fn values_that_nothing_uses_are_named() {
         (&["schedule.kind=minimind", "schedule.warmup_steps=2"], "", "schedule.warmup_steps"),
         (&["evaluate.every=3"], "", "evaluate.every"),
         (&["student.partial=true"], "", "student.partial"),
+        (&["teacher.top_k=8"], "", "teacher.top_k"),
+        (&["teacher.signal=hidden", "teacher.cache_budget=3"], "", "teacher.cache_budget"),
     ] {
         let found = warnings(overrides, grid);
         assert_eq!(found.len(), 1, "{key}: {found:?}");

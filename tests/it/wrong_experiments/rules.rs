@@ -102,6 +102,36 @@ pub fn rows() -> Vec<Wrong> {
             "path = \"tokenizer\"\n",
             &["e.toml:6:8", "`teacher.path`", "has no config.json"],
         ),
+        replaced(
+            "a signal of no teacher",
+            "hidden_size = 32\nlayers = 2\n",
+            "signal = \"hidden\"\n",
+            &["e.toml:5:1", "[teacher] has neither sizes nor a `path`"],
+        ),
+        replaced(
+            "a signal that is none",
+            "layers = 2\n",
+            "layers = 2\nsignal = \"top_k\"\n",
+            &["e.toml:8:10", "`teacher.signal` is \"top_k\"", "did you mean `topk`?"],
+        ),
+        replaced(
+            "no logits at all",
+            "layers = 2\n",
+            "layers = 2\nsignal = \"topk\"\ntop_k = 0\n",
+            &["e.toml:9:9", "`teacher.top_k` must be a whole number of at least 1, found 0"],
+        ),
+        replaced(
+            "a budget below nothing",
+            "layers = 2\n",
+            "layers = 2\ncache_budget = -1\n",
+            &["e.toml:8:16", "`teacher.cache_budget` must be a number of at least 0, found -1"],
+        ),
+        Wrong {
+            name: "more logits than tokens",
+            text: RIGHT.replace("layers = 2", "layers = 2\nsignal = \"topk\"\ntop_k = 21")
+                + "vocab_size = 20",
+            says: &["e.toml:9:9", "`teacher.top_k = 21` is more than the tokens", "student.vocab_size = 20"],
+        },
         Wrong {
             name: "a teacher with fewer tokens",
             text: RIGHT.replace("layers = 2", "layers = 2\nvocab_size = 10") + "vocab_size = 20",
