@@ -11,6 +11,7 @@ pub mod model;
 pub mod data;
 pub mod distill;
 
+pub mod cache;
 pub mod experiment;
 pub mod store;
 

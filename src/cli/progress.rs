@@ -85,6 +85,10 @@ fn step_line(row: &MetricRow, total: u64, tokens_per_second: f64) -> String {
     format!("step {}/{total}, loss {:.4}, {tokens_per_second:.0} tokens/s", row.step, row.loss)
 }
 
+fn preparing_line(what: &str, done: u64, total: u64) -> String {
+    format!("preparing {what}, {:.0} %", 100.0 * done as f64 / total.max(1) as f64)
+}
+
 /// The newest held-out row of each slot's run.
 type LastEvaluations = HashMap<usize, MetricRow>;
 
@@ -112,6 +116,15 @@ impl Lines {
             evaluations: HashMap::new(),
         }
     }
+
+    /// Whether it is time for another line about a slot's run; says yes once.
+    fn is_due(&mut self, slot: usize) -> bool {
+        let is_due = self.last_line.get(&slot).is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
+        if is_due {
+            self.last_line.insert(slot, Instant::now());
+        }
+        is_due
+    }
 }
 
 impl Watcher for Lines {
@@ -136,6 +149,11 @@ impl Watcher for Lines {
 
     fn event(&mut self, job: &Job, slot: usize, event: &Event) {
         match event {
+            Event::Preparing { what, done, total } => {
+                if self.is_due(slot) {
+                    eprintln!("            {}  {}", job.id(), preparing_line(what, *done, *total));
+                }
+            }
             Event::Started { total_steps, .. } => {
                 self.totals.insert(slot, *total_steps);
             }
@@ -146,9 +164,7 @@ impl Watcher for Lines {
                     return;
                 }
                 let total = self.totals.get(&slot).copied().unwrap_or(job.estimate.steps);
-                let due = self.last_line.get(&slot).is_none_or(|t| t.elapsed() >= PLAIN_EVERY);
-                if due {
-                    self.last_line.insert(slot, Instant::now());
+                if self.is_due(slot) {
                     let line = step_line(row, total, *tokens_per_second);
                     eprintln!("            {}  {line}{}", job.id(), self.work.left());
                 }
@@ -255,6 +271,9 @@ impl Watcher for Bars {
     fn event(&mut self, job: &Job, slot: usize, event: &Event) {
         let Some(bar) = self.slots.get(&slot) else { return };
         match event {
+            Event::Preparing { what, done, total } => {
+                bar.set_message(format!("{}  {}", job.label(), preparing_line(what, *done, *total)));
+            }
             Event::Started { total_steps, .. } => bar.set_length(*total_steps),
             Event::Metric { row, .. } if row.split == Split::Validation => {
                 self.evaluations.insert(slot, row.clone());

@@ -1,6 +1,6 @@
 //! Batches of an epoch: the order of the sequences and their padding.
 
-use super::dataset::{Dataset, Sequence};
+use super::dataset::Dataset;
 use super::random::Random;
 use super::record::IGNORED;
 
@@ -17,10 +17,17 @@ pub struct Batch {
     pub seq: usize,
     /// Tokens, padding left out.
     pub tokens: u64,
+    /// The sequence of the data set that each row is, `[batch]`.
+    pub sequences: Vec<u32>,
 }
 
 impl Batch {
-    fn new<'a>(rows: impl ExactSizeIterator<Item = &'a Sequence> + Clone, pad_id: u32) -> Self {
+    /// These sequences of a data set, in this order, side by side.
+    ///
+    /// # Panics
+    /// Where the data set has no such sequence.
+    pub fn new(dataset: &Dataset, sequences: &[u32], pad_id: u32) -> Self {
+        let rows = sequences.iter().map(|&index| &dataset.sequences[index as usize]);
         let batch = rows.len();
         let seq = rows.clone().map(|row| row.input_ids.len()).max().unwrap_or(0);
         let mut input_ids = Vec::with_capacity(batch * seq);
@@ -33,7 +40,7 @@ impl Batch {
             labels.extend_from_slice(&row.labels);
             labels.resize((index + 1) * seq, IGNORED);
         }
-        Self { input_ids, labels, batch, seq, tokens }
+        Self { input_ids, labels, batch, seq, tokens, sequences: sequences.to_vec() }
     }
 }
 
@@ -73,7 +80,7 @@ impl Iterator for Batches<'_> {
     fn next(&mut self) -> Option<Batch> {
         let rows = self.order.chunks(self.batch_size).nth(self.next)?;
         self.next += 1;
-        Some(Batch::new(rows.iter().map(|&row| &self.dataset.sequences[row as usize]), self.pad_id))
+        Some(Batch::new(self.dataset, rows, self.pad_id))
     }
 
     fn nth(&mut self, n: usize) -> Option<Batch> {
@@ -91,6 +98,7 @@ impl ExactSizeIterator for Batches<'_> {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::dataset::Sequence;
     use super::*;
 
     fn dataset(lengths: &[usize]) -> Dataset {
@@ -127,6 +135,8 @@ mod tests {
         let data = dataset(&[1; 50]);
         let order = |seed, number| first_column(epoch(&data, 8, true, seed, number, 0));
         assert_eq!(order(1, 0), order(1, 0));
+        let sequences = epoch(&data, 8, true, 1, 0, 0).flat_map(|batch| batch.sequences);
+        assert_eq!(sequences.map(|index| index as i32 + 1).collect::<Vec<_>>(), order(1, 0));
         assert_ne!(order(1, 0), order(1, 1));
         assert_ne!(order(1, 0), order(2, 0));
         let mut sorted = order(1, 0);

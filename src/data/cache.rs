@@ -15,7 +15,9 @@
 //! ```
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::dataset::{Counts, Origin, Sequence};
 use super::tokenizer::Vocabulary;
@@ -43,6 +45,17 @@ pub(super) fn path(cache_dir: &Path, key: &blake3::Hash) -> PathBuf {
     cache_dir.join("tokens").join(format!("{}.bin", &key.to_hex()[..32]))
 }
 
+/// Sequences and tokens that a file of the cache says it holds; none where it is not one.
+pub(crate) fn contents(path: &Path) -> Option<(u64, u64)> {
+    let mut start = [0; MAGIC.len() + 24];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+    let &[version, sequences, tokens] = start.strip_prefix(MAGIC.as_slice())?.as_chunks::<8>().0 else {
+        return None;
+    };
+    (u64::from_le_bytes(version) == FORMAT_VERSION)
+        .then_some((u64::from_le_bytes(sequences), u64::from_le_bytes(tokens)))
+}
+
 /// A hasher for a key, begun with the format version.
 pub(super) fn key() -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
@@ -52,7 +65,7 @@ pub(super) fn key() -> blake3::Hasher {
 
 /// Reads an entry; none if it is not there, or damaged, which is only worth a warning.
 pub(super) fn read(path: &Path) -> Option<Entry> {
-    let bytes = match fs::read(path) {
+    let bytes = match read_and_touch(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
@@ -65,6 +78,16 @@ pub(super) fn read(path: &Path) -> Option<Entry> {
         tracing::warn!("the token cache {} is damaged; tokenizing again", path.display());
     }
     entry
+}
+
+/// Reads a file, and leaves its time of change as that of its last use: `kdx cache gc` goes by it.
+fn read_and_touch(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    // A file of another user cannot be touched, and need not be.
+    let _ = file.set_modified(SystemTime::now());
+    Ok(bytes)
 }
 
 /// Writes an entry. Two processes may do so at once: both write the same.

@@ -8,7 +8,7 @@
 
 mod batch;
 mod bpe;
-mod cache;
+pub(crate) mod cache;
 mod dataset;
 mod error;
 mod jsonl;

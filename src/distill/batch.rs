@@ -15,6 +15,8 @@ pub struct DeviceBatch {
     pub targets: Tensor<1, Int>,
     /// How many rows count.
     pub count: usize,
+    /// The sequences of the data set whose rows these are, in their order.
+    pub sequences: Vec<u32>,
 }
 
 impl DeviceBatch {
@@ -43,6 +45,7 @@ impl DeviceBatch {
             rows: vector(rows),
             targets: vector(targets),
             count,
+            sequences: batch.sequences.clone(),
         })
     }
 }
@@ -60,6 +63,7 @@ mod tests {
             batch: 2,
             seq: 3,
             tokens: 5,
+            sequences: vec![0, 1],
         };
         let found = DeviceBatch::new(&batch, &Device::flex()).unwrap();
         assert_eq!(found.rows.into_data().iter::<i64>().collect::<Vec<_>>(), [1, 3]);

@@ -3,6 +3,7 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::cache::CacheError;
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::store::StoreError;
@@ -28,6 +29,14 @@ pub enum DistillError {
         #[diagnostic_source]
         ModelError,
     ),
+    /// A signal that is not there yet.
+    #[error("`teacher.signal = \"topk\"` is not supported yet")]
+    #[diagnostic(help("use `hidden`, or `online` where the disk has no room"))]
+    NoTopk,
+    /// The teacher's signal cannot be kept.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Cache(#[from] CacheError),
     /// The run directory cannot be written.
     #[error(transparent)]
     #[diagnostic(transparent)]

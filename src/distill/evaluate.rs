@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
+use super::error::DistillError;
 use super::teacher::Signal;
 use crate::data::{self, Dataset};
 use crate::kernels::{Distillation, Measured, measure};
@@ -25,23 +26,26 @@ impl Evaluator<'_> {
     /// Measures the student on the whole split, and the teacher beside it. Every figure is a mean over
     /// the tokens of the split, so it does not depend on how they are batched. None where `stop` was
     /// set on the way, or where nothing counts.
+    ///
+    /// # Errors
+    /// Where the teacher's signal cannot be had.
     pub(super) fn measure(
         &self,
         student: &Transformer,
         stop: &AtomicBool,
-    ) -> Option<(Evaluation, Option<Evaluation>)> {
+    ) -> Result<Option<(Evaluation, Option<Evaluation>)>, DistillError> {
         let student = student.frozen();
         let mut sums = Measured::default();
         for batch in data::epoch(self.split, self.batch_size, false, 0, 0, self.pad_id) {
             if stop.load(Ordering::Relaxed) {
-                return None;
+                return Ok(None);
             }
             let Some(batch) = DeviceBatch::new(&batch, self.device) else { continue };
             let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
-            let taught = self.teacher.map(|signal| signal.teach(&batch));
+            let taught = self.teacher.map(|signal| signal.teach(&batch)).transpose()?;
             sums += measure(student.project(hidden), taught, batch.targets, self.mix);
         }
-        (sums.rows > 0).then(|| figures(&sums))
+        Ok((sums.rows > 0).then(|| figures(&sums)))
     }
 }
 

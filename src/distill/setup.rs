@@ -1,13 +1,14 @@
 //! What a run starts with: data, teacher and student, and the checks that they go together.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
 use super::error::DistillError;
 use super::loss;
-use super::teacher::Signal;
-use super::train::Job;
+use super::teacher::{Request, Teacher};
+use super::train::{Job, Observer};
 use crate::data::{self, Prepared};
 use crate::experiment::config::{self, RunConfig};
 use crate::kernels::{Distillation, Precision};
@@ -32,16 +33,15 @@ pub(super) struct Setup {
     pub(super) mix: Distillation,
 }
 
-/// The teacher of a run.
-pub(super) struct Teacher {
-    pub(super) signal: Signal,
-    pub(super) parameters: u64,
-}
-
 impl Setup {
-    /// Reads the data and makes both models. What was loaded of a student's checkpoint goes into the
-    /// log and into `load_report.json`.
-    pub(super) fn new(job: &Job) -> Result<Self, DistillError> {
+    /// Reads the data, makes the student, and makes the teacher's signal ready, which may take as long as
+    /// the teacher takes for one pass over the data. What was loaded of a student's checkpoint goes into
+    /// the log and into `load_report.json`. None where `stop` was set on the way.
+    pub(super) fn new(
+        job: &Job,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, DistillError> {
         let config = &job.record.config;
         let inner = job.device.clone().without_autodiff();
         let teacher_dir = job.teacher_dir.clone().or_else(|| config.teacher.as_ref()?.path.clone());
@@ -52,9 +52,8 @@ impl Setup {
         let fallback: Vec<PathBuf> = teacher_dir.iter().chain(&config.student.path).cloned().collect();
         let data = data::prepare(&config.data, &fallback, Some(job.cache_dir))?;
 
-        let precision = Precision::from(config.train.precision);
         let (student, student_config, report) = student(config, &data, &inner.clone().autodiff())?;
-        let student = student.with_precision(precision);
+        let student = student.with_precision(config.train.precision.into());
         if let Some(report) = report {
             tracing::info!("the student's start: {}", report.in_words());
             for (what, names) in [("missing", &report.missing), ("left over", &report.left_over)] {
@@ -68,26 +67,26 @@ impl Setup {
         for split in std::iter::once(&data.train).chain(&data.validation) {
             split.check_vocabulary(student_config.vocab_size)?;
         }
-        let teacher = teacher_dir.map(|dir| teacher(&dir, &student_config, precision, &inner)).transpose()?;
-        Ok(Self { data, teacher, student, student_config, mix })
+        let teacher = match &teacher_dir {
+            None => None,
+            Some(directory) => {
+                let request = Request {
+                    directory,
+                    config,
+                    data: &data,
+                    is_taught: mix.divergence.is_some(),
+                    student_vocab: student_config.vocab_size,
+                    device: &inner,
+                    cache_dir: job.cache_dir,
+                };
+                match Teacher::new(&request, observer, stop)? {
+                    Some(teacher) => Some(teacher),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Self { data, teacher, student, student_config, mix }))
     }
-}
-
-fn teacher(
-    directory: &Path,
-    student: &ModelConfig,
-    precision: Precision,
-    device: &Device,
-) -> Result<Teacher, DistillError> {
-    let (model, config, _) = model::load(directory, device).map_err(DistillError::teacher)?;
-    if config.vocab_size < student.vocab_size {
-        return Err(DistillError::TeacherTooNarrow {
-            teacher: config.vocab_size,
-            student: student.vocab_size,
-        });
-    }
-    let model = model.with_precision(precision).frozen();
-    Ok(Teacher { signal: Signal::Online(model), parameters: config.parameters() })
 }
 
 /// The student at its start: random, or from a directory, whole or in part.

@@ -13,9 +13,10 @@ use super::log::{Log, Sums, rate};
 use super::memory;
 use super::optimizer::Gradients;
 use super::schedule::learning_rate;
-use super::setup::{Setup, Teacher};
+use super::setup::Setup;
 use super::state::TrainingState;
 use super::steps::Steps;
+use super::teacher::Teacher;
 use crate::kernels::distillation_loss;
 use crate::model;
 use crate::store::{Evaluation, FORMAT_VERSION, MetricRow, RunDir, RunRecord, RunSummary, Split};
@@ -37,6 +38,9 @@ pub struct Job<'a> {
 
 /// Who follows a run while it trains. Called on the thread that trains.
 pub trait Observer: Send {
+    /// Something is made before the first step that may take long, as the teacher's signal: `done` parts
+    /// of `total`.
+    fn preparing(&mut self, _what: &str, _done: u64, _total: u64) {}
     /// Data and models are ready; the first step is about to be taken.
     fn started(&mut self, total_steps: u64, parameters: u64);
     /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
@@ -71,11 +75,10 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Resul
 fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
     let started = Instant::now();
     let config = &job.record.config;
-    let Setup { data, teacher, student, student_config, mix } = Setup::new(job)?;
+    let Some(setup) = Setup::new(job, observer, stop)? else { return Ok(Outcome::Interrupted) };
+    let Setup { data, teacher, student, student_config, mix } = setup;
     let device = job.device.clone().without_autodiff();
-    let signal = teacher.as_ref().map(|teacher| &teacher.signal);
-    // A baseline has a teacher to be measured against, and learns nothing from it.
-    let taught = signal.filter(|_| mix.divergence.is_some());
+    let taught = teacher.as_ref().and_then(|teacher| teacher.training.as_ref());
 
     let mut steps = Steps::new(config, &data.train, data.pad_id);
     let mut state = TrainingState::new(student);
@@ -89,7 +92,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         skipped: data.skipped,
     };
     let evaluator = data.validation.as_ref().map(|split| Evaluator {
-        teacher: signal,
+        teacher: teacher.as_ref().and_then(|teacher| teacher.validation.as_ref()),
         split,
         batch_size: config.evaluate.batch_size,
         pad_id: data.pad_id,
@@ -110,7 +113,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
             }
             let Some(batch) = DeviceBatch::new(batch, &device) else { continue };
             let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
-            let projection = taught.map(|signal| signal.teach(&batch));
+            let projection = taught.map(|signal| signal.teach(&batch)).transpose()?;
             let loss = distillation_loss(state.student.project(hidden), projection, batch.targets, &mix);
             gradients.add(&state.student, &(loss.total.clone() * share));
             losses = Some(Sums::add(losses, loss, share));
@@ -147,7 +150,10 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         })?;
         let every = config.evaluate.every as u64;
         if state.step == steps.total || (every > 0 && state.step.is_multiple_of(every)) {
-            measured = evaluator.as_ref().and_then(|evaluator| evaluator.measure(&state.student, stop));
+            measured = match &evaluator {
+                Some(evaluator) => evaluator.measure(&state.student, stop)?,
+                None => None,
+            };
             if stop.load(Ordering::Relaxed) {
                 return Ok(Outcome::Interrupted);
             }

@@ -15,7 +15,7 @@ const RACY: Duration = Duration::from_secs(2);
 
 /// Digests of files, with a memory on disk.
 #[derive(Debug)]
-pub(super) struct Digests {
+pub(crate) struct Digests {
     path: PathBuf,
     memory: Memory,
     /// What this process has seen: a file is looked at once, so that all runs agree about it.

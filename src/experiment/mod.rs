@@ -9,7 +9,7 @@
 
 mod check;
 pub mod config;
-mod digest;
+pub(crate) mod digest;
 mod document;
 mod expand;
 mod grid;

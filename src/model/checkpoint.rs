@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -47,6 +47,29 @@ pub fn load(directory: &Path, device: &Device) -> Result<(Transformer, ModelConf
         return Err(ModelError::DoesNotFit { directory: directory.to_owned(), report: Box::new(report) });
     }
     Ok((Transformer::from_weights(&config, weights, device), config, report))
+}
+
+/// Loads the output head alone, `[vocab, hidden]`: the embedding where they are tied.
+///
+/// # Errors
+/// Where the directory is not a Llama model's, a file is damaged, or the head is missing or of another
+/// shape than `config.json` says.
+pub fn load_head(directory: &Path, device: &Device) -> Result<(Tensor<2>, ModelConfig), ModelError> {
+    let config = ModelConfig::read(directory)?;
+    let tensor = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let expected = vec![config.vocab_size, config.hidden_size];
+    let mut report = LoadReport::default();
+    match weights::read_one(directory, tensor)? {
+        Some((values, shape)) if shape == expected => {
+            let data = TensorData::new(values, [config.vocab_size, config.hidden_size]);
+            return Ok((Tensor::from_data(data, device), config));
+        }
+        Some((_, found)) => {
+            report.mismatched.push(Mismatch { tensor: tensor.to_owned(), found, expected });
+        }
+        None => report.missing.push(tensor.to_owned()),
+    }
+    Err(ModelError::DoesNotFit { directory: directory.to_owned(), report: Box::new(report) })
 }
 
 /// Loads what fits into a model of these sizes, and starts the rest at random from the seed.

@@ -16,7 +16,7 @@ mod report;
 mod transformer;
 mod weights;
 
-pub use checkpoint::{load, load_partial, save};
+pub use checkpoint::{load, load_head, load_partial, save};
 pub use config::{Llama3Scaling, ModelConfig, RopeConfig};
 pub use error::ModelError;
 pub use report::{LoadReport, Mismatch};

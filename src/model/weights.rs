@@ -1,7 +1,8 @@
 //! Named arrays out of safetensors files: one file, or shards with an index.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt;
@@ -33,16 +34,110 @@ pub(super) fn read(
     wanted: impl Fn(&str, &[usize]) -> bool,
 ) -> Result<Checkpoint, ModelError> {
     let mut reader = Reader { wanted, found: Checkpoint::default() };
-    let single = directory.join("model.safetensors");
-    let index = directory.join("model.safetensors.index.json");
-    if single.is_file() {
-        reader.read_file(&single)?;
-    } else if index.is_file() {
-        reader.read_shards(directory, &index)?;
-    } else {
-        return Err(no_weights(directory));
+    match Files::of(directory)? {
+        Files::Single(path) => reader.read_file(&path)?,
+        Files::Shards(index) => reader.read_shards(directory, &index)?,
     }
     Ok(reader.found)
+}
+
+/// Reads one tensor of a model directory and nothing else of its files but their headers; its shape
+/// comes with it. None where there is no such tensor.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>, ModelError> {
+    let path = match Files::of(directory)? {
+        Files::Single(path) => path,
+        Files::Shards(index) => match read_index(&index)?.get(name) {
+            Some(shard) => shard_path(directory, &index, shard)?,
+            None => return Ok(None),
+        },
+    };
+    let damaged = |reason: String| ModelError::DamagedWeights { path: path.clone(), reason };
+    let mut file = File::open(&path).map_err(ModelError::io("read", &path))?;
+    let length = file.metadata().map_err(ModelError::io("read", &path))?.len();
+    let mut start = [0; 8];
+    file.read_exact(&mut start).map_err(|error| damaged(error.to_string()))?;
+    let header_bytes = u64::from_le_bytes(start);
+    if header_bytes > length.saturating_sub(8) {
+        return Err(damaged("it is shorter than its header".to_owned()));
+    }
+    let mut header = start.to_vec();
+    (&file).take(header_bytes).read_to_end(&mut header).map_err(ModelError::io("read", &path))?;
+    let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|error| damaged(error.to_string()))?;
+    let Some(tensor) = metadata.info(name) else { return Ok(None) };
+    let (begin, end) = tensor.data_offsets;
+    if end as u64 > length - header.len() as u64 {
+        return Err(damaged(format!("`{name}` is cut short")));
+    }
+    let mut bytes = vec![0; end - begin];
+    file.seek(SeekFrom::Start((header.len() + begin) as u64))
+        .and_then(|_| file.read_exact(&mut bytes))
+        .map_err(ModelError::io("read", &path))?;
+    Ok(Some((values(&path, name, tensor.dtype, &bytes)?, tensor.shape.clone())))
+}
+
+/// The files that hold the weights.
+enum Files {
+    Single(PathBuf),
+    /// The index of several.
+    Shards(PathBuf),
+}
+
+impl Files {
+    fn of(directory: &Path) -> Result<Self, ModelError> {
+        let single = directory.join("model.safetensors");
+        let index = directory.join("model.safetensors.index.json");
+        if single.is_file() {
+            Ok(Self::Single(single))
+        } else if index.is_file() {
+            Ok(Self::Shards(index))
+        } else {
+            Err(no_weights(directory))
+        }
+    }
+}
+
+/// Which shard holds which tensor.
+fn read_index(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bytes = fs::read(index).map_err(ModelError::io("read", index))?;
+    let index_of: Index = serde_json::from_slice(&bytes)
+        .map_err(|e| ModelError::DamagedIndex { path: index.to_owned(), reason: e.to_string() })?;
+    Ok(index_of.weight_map)
+}
+
+/// Where a shard is that the index names.
+fn shard_path(directory: &Path, index: &Path, shard: &str) -> Result<PathBuf, ModelError> {
+    // A name, not a path: nothing outside the directory is read.
+    if Path::new(shard).file_name().is_none_or(|name| name != shard) {
+        return Err(ModelError::DamagedIndex {
+            path: index.to_owned(),
+            reason: format!("`{shard}` is not the name of a file beside it"),
+        });
+    }
+    let path = directory.join(shard);
+    if !path.is_file() {
+        return Err(ModelError::MissingShard { index: index.to_owned(), shard: shard.to_owned() });
+    }
+    Ok(path)
+}
+
+/// The numbers of a tensor, which must be finite.
+fn values(path: &Path, name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, ModelError> {
+    let values = to_f32(dtype, bytes).ok_or_else(|| ModelError::UnsupportedType {
+        path: path.to_owned(),
+        tensor: name.to_owned(),
+        found: format!("{dtype:?}"),
+    })?;
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(ModelError::NotFinite { path: path.to_owned(), tensor: name.to_owned() });
+    }
+    Ok(values)
 }
 
 struct Reader<F> {
@@ -61,40 +156,19 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
                 self.found.others.insert(name.to_owned(), shape);
                 continue;
             }
-            let values = to_f32(view.dtype(), view.data()).ok_or_else(|| ModelError::UnsupportedType {
-                path: path.to_owned(),
-                tensor: name.to_owned(),
-                found: format!("{:?}", view.dtype()),
-            })?;
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(ModelError::NotFinite { path: path.to_owned(), tensor: name.to_owned() });
-            }
+            let values = values(path, name, view.dtype(), view.data())?;
             self.found.weights.insert(name.to_owned(), values);
         }
         Ok(())
     }
 
     fn read_shards(&mut self, directory: &Path, index: &Path) -> Result<(), ModelError> {
-        let damaged = |reason: String| ModelError::DamagedIndex { path: index.to_owned(), reason };
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-        let bytes = fs::read(index).map_err(ModelError::io("read", index))?;
-        let Index { weight_map } = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let weight_map = read_index(index)?;
         let mut shards: Vec<&String> = weight_map.values().collect();
         shards.sort();
         shards.dedup();
         for shard in shards {
-            // A name, not a path: nothing outside the directory is read.
-            if Path::new(shard).file_name().is_none_or(|name| name != shard.as_str()) {
-                return Err(damaged(format!("`{shard}` is not the name of a file beside it")));
-            }
-            let path = directory.join(shard);
-            if !path.is_file() {
-                return Err(ModelError::MissingShard { index: index.to_owned(), shard: shard.clone() });
-            }
-            self.read_file(&path)?;
+            self.read_file(&shard_path(directory, index, shard)?)?;
         }
         for (tensor, shard) in weight_map {
             if !self.found.weights.contains_key(&tensor) && !self.found.others.contains_key(&tensor) {

@@ -238,7 +238,7 @@ impl<'a> Dispatcher<'a> {
             match event {
                 Event::Ended { state, reason } => *ended = Some((state, reason)),
                 Event::Locked => *locked = true,
-                Event::Started { .. } | Event::Metric { .. } => {}
+                Event::Preparing { .. } | Event::Started { .. } | Event::Metric { .. } => {}
             }
         }
     }

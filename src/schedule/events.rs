@@ -8,6 +8,15 @@ use crate::store::{MetricRow, RunState};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Something is made before the training that may take long.
+    Preparing {
+        /// What.
+        what: String,
+        /// How much of it is done.
+        done: u64,
+        /// How much it is.
+        total: u64,
+    },
     /// The data is ready, the models are built, training begins.
     Started {
         /// Optimizer steps that the run will take.

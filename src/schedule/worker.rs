@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use miette::Diagnostic;
 use thiserror::Error;
@@ -99,7 +99,7 @@ fn train(
         cache_dir: &store.cache_dir(),
         device: device.to_burn(),
     };
-    Ok(distill::train(&job, &mut Reporter, &stop)?)
+    Ok(distill::train(&job, &mut Reporter::default(), &stop)?)
 }
 
 /// The Hugging Face directory of the run's teacher.
@@ -118,9 +118,23 @@ fn stop_at_end_of_input(stop: Arc<AtomicBool>) {
     });
 }
 
-struct Reporter;
+/// Time between two reports about what is being prepared.
+const PREPARING_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Reporter {
+    /// When it last said what is being prepared.
+    prepared: Option<Instant>,
+}
 
 impl Observer for Reporter {
+    fn preparing(&mut self, what: &str, done: u64, total: u64) {
+        if self.prepared.is_none_or(|last| last.elapsed() >= PREPARING_EVERY) {
+            self.prepared = Some(Instant::now());
+            emit(&Event::Preparing { what: what.to_owned(), done, total });
+        }
+    }
+
     fn started(&mut self, total_steps: u64, parameters: u64) {
         emit(&Event::Started { total_steps, parameters });
     }

@@ -45,6 +45,34 @@ fn shards_are_read_as_one_file_is() {
 }
 
 #[test]
+fn a_head_is_read_alone() {
+    for (tied, sharded) in [(true, false), (false, false), (true, true), (false, true)] {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("model");
+        let size = SizeConfig { tie_word_embeddings: Some(tied), ..size(32, 2) };
+        let (model, expected) = write(&directory, &size, 40);
+        if sharded {
+            shard(&directory);
+        }
+        let (head, config) = model::load_head(&directory, &Device::flex()).unwrap();
+        assert_eq!(config, expected);
+        assert_eq!(head.into_data(), model.head().into_data());
+    }
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("model");
+    write(&directory, &size(32, 1), 40);
+    edit_config(&directory, |config| config["vocab_size"] = 41.into());
+    let error = model::load_head(&directory, &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("embed_tokens"), "{error}");
+    let file = directory.join("model.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    for length in [0, 7, 8, 100, bytes.len() - 1] {
+        fs::write(&file, &bytes[..length]).unwrap();
+        assert!(model::load_head(&directory, &Device::flex()).is_err(), "cut at {length}");
+    }
+}
+
+#[test]
 fn half_precision_is_widened_exactly() {
     let widened = |dtype: Dtype, half: fn(f32) -> u16, wide: fn(u16) -> f32| {
         let root = tempfile::tempdir().unwrap();

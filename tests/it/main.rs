@@ -8,6 +8,7 @@ mod golden;
 mod kernels;
 mod report;
 mod runs;
+mod signals;
 mod support;
 mod sweeps;
 mod tokenizer;

@@ -1,0 +1,120 @@
+//! Computes a signal, once for all runs, epochs and processes.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{DType, Device};
+
+use super::super::batch::DeviceBatch;
+use super::super::error::DistillError;
+use super::super::train::Observer;
+use super::plan::Plan;
+use crate::cache::{ByteSize, Element, WriteLock, Writer};
+use crate::data::{Batch, Dataset};
+use crate::model::Transformer;
+
+/// Tokens in a batch, padding included: enough for the products to run at full speed.
+const BATCH_TOKENS: usize = 4096;
+/// Time between two lines of progress in the log.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// Computes the signal.
+pub(super) struct Builder<'a> {
+    pub(super) teacher: &'a Transformer,
+    pub(super) device: &'a Device,
+    pub(super) pad_id: u32,
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Builder<'_> {
+    /// Writes the file of a plan, or what is missing of it; false where `stop` was set on the way.
+    ///
+    /// Sequences of similar length go together, so that little is computed for padding: the rows of a
+    /// sequence do not depend on what else is in its batch.
+    pub(super) fn build(&mut self, plan: &Plan, lock: WriteLock) -> Result<bool, DistillError> {
+        let data = plan.split.data;
+        let order = order(data);
+        let (mut writer, mut progress) = Writer::open(&plan.path, lock, plan.header.clone(), &plan.rows)?;
+        let what = format!("the teacher's hidden states of the {}", plan.split.name);
+        tracing::info!(
+            "{} {what}: {} rows, {}, {}",
+            if progress.sequences > 0 { "going on to write" } else { "writing" },
+            plan.header.rows,
+            ByteSize(writer.bytes()),
+            plan.path.display()
+        );
+        let began = Instant::now();
+        let total = tokens(data, &order);
+        let mut done = tokens(data, &order[..(progress.sequences as usize).min(order.len())]);
+        let mut said = began;
+        self.observer.preparing(&what, done, total);
+        while (progress.sequences as usize) < order.len() {
+            if self.stop.load(Ordering::Relaxed) {
+                writer.commit(&progress)?;
+                tracing::info!("stopped; the next run that needs it goes on from here");
+                return Ok(false);
+            }
+            let sequences = next_batch(data, &order[progress.sequences as usize..]);
+            self.write(&mut writer, data, sequences)?;
+            progress.sequences += sequences.len() as u64;
+            done += tokens(data, sequences);
+            if writer.is_due() {
+                writer.commit(&progress)?;
+            }
+            self.observer.preparing(&what, done, total);
+            if said.elapsed() >= SAY_EVERY {
+                said = Instant::now();
+                tracing::info!("{what}: {:.0} %", 100.0 * done as f64 / total.max(1) as f64);
+            }
+        }
+        writer.finish(|_| {})?;
+        tracing::info!("wrote {what} in {:.1} s", began.elapsed().as_secs_f64());
+        Ok(true)
+    }
+
+    /// Runs the teacher on some sequences, and writes the rows of each.
+    fn write(&self, writer: &mut Writer, data: &Dataset, sequences: &[u32]) -> Result<(), DistillError> {
+        let batch = Batch::new(data, sequences, self.pad_id);
+        let Some(batch) = DeviceBatch::new(&batch, self.device) else { return Ok(()) };
+        // Rounded, where products will round them anyway.
+        let dtype = match writer.header().element {
+            Element::F32 => DType::F32,
+            Element::Bf16 => DType::BF16,
+        };
+        let states = self.teacher.forward_rows(batch.ids, batch.rows).into_data().convert_dtype(dtype);
+        let mut rest = states.as_bytes();
+        let row_bytes = rest.len() / batch.count;
+        for &sequence in sequences {
+            let rows = data.sequences[sequence as usize].targets();
+            let (piece, others) = rest.split_at(rows * row_bytes);
+            writer.write(sequence as usize, &[piece])?;
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+/// The order in which sequences are computed: the longest first, so that a batch that does not fit into
+/// memory is the first one. Those without rows are left out.
+fn order(data: &Dataset) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..data.len() as u32).collect();
+    order.retain(|&index| data.sequences[index as usize].targets() > 0);
+    order.sort_by_key(|&index| (Reverse(length(data, index)), index));
+    order
+}
+
+/// As many sequences as make a batch.
+fn next_batch<'o>(data: &Dataset, order: &'o [u32]) -> &'o [u32] {
+    let longest = order.first().map_or(1, |&index| length(data, index)).max(1);
+    &order[..(BATCH_TOKENS / longest).clamp(1, order.len())]
+}
+
+fn length(data: &Dataset, index: u32) -> usize {
+    data.sequences[index as usize].input_ids.len()
+}
+
+fn tokens(data: &Dataset, sequences: &[u32]) -> u64 {
+    sequences.iter().map(|&index| length(data, index) as u64).sum()
+}

@@ -1,0 +1,212 @@
+//! Which signal a run uses.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::{Device, Tensor};
+
+use super::super::error::DistillError;
+use super::super::train::Observer;
+use super::Signal;
+use super::build::Builder;
+use super::hidden::HiddenStates;
+use super::plan::{Plan, Source, Split};
+use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
+use crate::data::Prepared;
+use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
+use crate::model::{self, ModelConfig, Transformer};
+
+/// The teacher of a run.
+pub(in super::super) struct Teacher {
+    /// What the student is taught with; none where it learns from labels alone.
+    pub(in super::super) training: Option<Signal>,
+    /// What it is measured against; none without held-out data.
+    pub(in super::super) validation: Option<Signal>,
+    pub(in super::super) parameters: u64,
+}
+
+/// A teacher that is wanted.
+pub(in super::super) struct Request<'a> {
+    pub(in super::super) directory: &'a Path,
+    pub(in super::super) config: &'a RunConfig,
+    pub(in super::super) data: &'a Prepared,
+    /// Whether the student learns from it, and is not only measured against it.
+    pub(in super::super) is_taught: bool,
+    /// Rows of the student's output head.
+    pub(in super::super) student_vocab: usize,
+    pub(in super::super) device: &'a Device,
+    pub(in super::super) cache_dir: &'a Path,
+}
+
+impl Teacher {
+    /// Makes the signal ready that was asked for. None where `stop` was set on the way.
+    ///
+    /// # Errors
+    /// Where the teacher cannot be loaded or does not fit the student, or where a file that was asked
+    /// for cannot be written; one that was only chosen gives way to running the teacher.
+    pub(in super::super) fn new(
+        request: &Request,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, DistillError> {
+        let config = ModelConfig::read(request.directory).map_err(DistillError::teacher)?;
+        if config.vocab_size < request.student_vocab {
+            return Err(DistillError::TeacherTooNarrow {
+                teacher: config.vocab_size,
+                student: request.student_vocab,
+            });
+        }
+        let mut making = Making { request, config: &config, model: None, head: None, observer, stop };
+        let settings = request.config.teacher.clone().unwrap_or_default();
+        let signals = match settings.signal {
+            SignalKind::Online => making.online()?,
+            SignalKind::Hidden => making.hidden(&making.plans()?)?,
+            SignalKind::Auto => making.fitting(&settings)?,
+            SignalKind::Topk => return Err(DistillError::NoTopk),
+        };
+        let parameters = config.parameters();
+        Ok(signals.map(|[training, validation]| Self { training, validation, parameters }))
+    }
+}
+
+/// Signals of training and validation data; none where the run was stopped.
+type Signals = Option<[Option<Signal>; 2]>;
+
+/// Signals being made.
+struct Making<'a, 'o> {
+    request: &'a Request<'a>,
+    config: &'a ModelConfig,
+    /// The teacher, once it had to be loaded.
+    model: Option<Transformer>,
+    head: Option<Tensor<2>>,
+    observer: &'o mut dyn Observer,
+    stop: &'o AtomicBool,
+}
+
+impl<'a> Making<'a, '_> {
+    /// Training and validation data, where their signal is needed.
+    fn splits(&self) -> [Option<Split<'a>>; 2] {
+        let Request { config, data, is_taught, .. } = *self.request;
+        let (train, validation) = (config.data.train.as_slice(), config.data.validation.as_slice());
+        [
+            is_taught.then_some(Split { name: "training data", data: &data.train, files: train }),
+            data.validation.as_ref().map(|data| Split { name: "held-out data", data, files: validation }),
+        ]
+    }
+
+    fn plans(&self) -> Result<[Option<Plan<'a>>; 2], DistillError> {
+        let Request { directory, config, cache_dir, .. } = *self.request;
+        let source = Source::new(directory, self.config, config.train.precision, cache_dir)?;
+        Ok(self.splits().map(|split| split.map(|split| source.hidden(split, cache_dir))))
+    }
+
+    fn online(&mut self) -> Result<Signals, DistillError> {
+        let [training, validation] = self.splits().map(|split| split.is_some());
+        if !training && !validation {
+            return Ok(Some([None, None]));
+        }
+        let teacher = self.teacher()?.clone();
+        Ok(Some([training, validation].map(|is_needed| is_needed.then(|| Signal::Online(teacher.clone())))))
+    }
+
+    fn hidden(&mut self, plans: &[Option<Plan>; 2]) -> Result<Signals, DistillError> {
+        let mut signals = [None, None];
+        for (signal, plan) in signals.iter_mut().zip(plans) {
+            let Some(plan) = plan else { continue };
+            let Some(file) = self.file(plan)? else { return Ok(None) };
+            let Request { directory, device, .. } = *self.request;
+            let states = HiddenStates::new(file, self.head()?, directory.to_owned(), device.clone());
+            *signal = Some(Signal::Hidden(states));
+        }
+        Ok(Some(signals))
+    }
+
+    /// Hidden states where they fit on the disk and will be read, else none: the result is the same.
+    fn fitting(&mut self, settings: &TeacherConfig) -> Result<Signals, DistillError> {
+        let plans = self.plans()?;
+        let bytes = |plan: &Plan| plan.header.file_bytes().unwrap_or(u64::MAX);
+        let total = plans.iter().flatten().map(bytes).fold(0, u64::saturating_add);
+        let missing =
+            plans.iter().flatten().filter(|plan| !plan.path.exists()).map(bytes).fold(0, u64::saturating_add);
+        let free = cache::free(self.request.cache_dir).unwrap_or(u64::MAX);
+        let budget = settings.cache_budget();
+        let reason = if missing == 0 {
+            None
+        } else if total > budget {
+            Some(format!("more than `teacher.cache_budget`, {}", ByteSize(budget)))
+        } else if missing > free / 2 {
+            Some(format!("more than half of what is free, {}", ByteSize(free)))
+        } else if self.request.is_taught && !self.sees_all_data() {
+            Some("and the run does not see all of the data".to_owned())
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            let size = ByteSize(total);
+            tracing::info!("teacher signal: online; its hidden states would take {size}, {reason}");
+            return self.online();
+        }
+        tracing::info!("teacher signal: hidden; {} on the disk, of {}", ByteSize(total), ByteSize(budget));
+        match self.hidden(&plans) {
+            Err(DistillError::Cache(error)) => {
+                tracing::warn!("teacher signal: online after all; {error}");
+                self.online()
+            }
+            signals => signals,
+        }
+    }
+
+    /// Whether the run goes through the training data at least once: else computing all of the signal
+    /// would be more work than it saves.
+    fn sees_all_data(&self) -> bool {
+        let train = &self.request.config.train;
+        let Some(steps) = train.steps else { return true };
+        let seen = steps.saturating_mul(train.batch_size).saturating_mul(train.accumulation);
+        seen >= self.request.data.train.len()
+    }
+
+    /// The file of a plan, written first where it has to be. None where the run was stopped.
+    fn file(&mut self, plan: &Plan) -> Result<Option<SignalFile>, DistillError> {
+        // What was just written is there; if not, something removes it, and will again.
+        for _ in 0..2 {
+            match cache::open(&plan.path, &plan.header, &plan.rows, self.stop)? {
+                Opened::Ready(file) => return Ok(Some(file)),
+                Opened::Stopped => return Ok(None),
+                Opened::Missing(lock) => {
+                    self.teacher()?;
+                    let Some(teacher) = &self.model else { break };
+                    let Request { device, data, .. } = *self.request;
+                    let (observer, stop) = (&mut *self.observer, self.stop);
+                    let mut builder = Builder { teacher, device, pad_id: data.pad_id, observer, stop };
+                    if !builder.build(plan, lock)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let source = std::io::ErrorKind::NotFound.into();
+        Err(CacheError::Io { action: "read back", path: plan.path.clone(), source }.into())
+    }
+
+    fn teacher(&mut self) -> Result<&Transformer, DistillError> {
+        match &mut self.model {
+            Some(model) => Ok(model),
+            none => {
+                let Request { directory, device, .. } = *self.request;
+                let (model, ..) = model::load(directory, device).map_err(DistillError::teacher)?;
+                Ok(none.insert(model))
+            }
+        }
+    }
+
+    /// The output head: the teacher's where it is loaded, else read alone.
+    fn head(&mut self) -> Result<Tensor<2>, DistillError> {
+        let Request { directory, device, .. } = *self.request;
+        let head = match (&self.head, &self.model) {
+            (Some(head), _) => head.clone(),
+            (None, Some(model)) => model.head(),
+            (None, None) => model::load_head(directory, device).map_err(DistillError::teacher)?.0,
+        };
+        Ok(self.head.insert(head).clone())
+    }
+}

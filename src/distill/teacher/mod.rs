@@ -1,0 +1,58 @@
+//! What the teacher hands the student: its signal.
+//!
+//! ```text
+//! choose   which signal a run uses: what was asked for, and what fits on the disk
+//! plan     the file that a split's signal is in: its key, its size
+//! build    computes a signal, once for all runs, epochs and processes
+//! hidden   hidden states read back
+//! ```
+
+mod build;
+mod choose;
+mod hidden;
+mod plan;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::batch::DeviceBatch;
+use super::error::DistillError;
+use crate::kernels::{Precision, Taught};
+use crate::model::{self, Transformer};
+pub(super) use choose::{Request, Teacher};
+use hidden::HiddenStates;
+
+/// Where the teacher's last hidden states come from. The output head is applied inside the loss, so
+/// that no logits of the whole vocabulary are ever handed over.
+#[derive(Debug)]
+pub enum Signal {
+    /// The teacher runs on every batch.
+    Online(Transformer),
+    /// They are read from a file.
+    Hidden(HiddenStates),
+}
+
+impl Signal {
+    /// What the loss takes of the teacher for a batch. Outside any graph.
+    ///
+    /// # Errors
+    /// Where a file turns out to be damaged, and the teacher cannot be loaded to take its place.
+    pub fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
+        match self {
+            Self::Online(teacher) => Ok(run(teacher, batch)),
+            Self::Hidden(states) => states.teach(batch),
+        }
+    }
+}
+
+/// Loads a teacher, ready to run.
+fn load(directory: &Path, precision: Precision, device: &Device) -> Result<Transformer, DistillError> {
+    let (model, ..) = model::load(directory, device).map_err(DistillError::teacher)?;
+    Ok(model.with_precision(precision).frozen())
+}
+
+/// Runs the teacher on a batch.
+fn run(teacher: &Transformer, batch: &DeviceBatch) -> Taught {
+    teacher.project(teacher.forward_rows(batch.ids.clone(), batch.rows.clone())).into()
+}
