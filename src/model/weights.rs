@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 
 use super::error::ModelError;
@@ -63,16 +64,18 @@ pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<(Vec<f32>,
     if header_bytes > length.saturating_sub(8) {
         return Err(damaged("it is shorter than its header".to_owned()));
     }
-    let mut header = start.to_vec();
+    let mut header = Vec::new();
     (&file).take(header_bytes).read_to_end(&mut header).map_err(ModelError::io("read", &path))?;
-    let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|error| damaged(error.to_string()))?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let data_start = 8 + header_bytes;
+    let data_bytes = metadata.tensors().values().map(|tensor| tensor.data_offsets.1).max().unwrap_or(0);
+    if length - data_start != data_bytes as u64 {
+        return Err(damaged(format!("it has {length} bytes, expected {}", data_start + data_bytes as u64)));
+    }
     let Some(tensor) = metadata.info(name) else { return Ok(None) };
     let (begin, end) = tensor.data_offsets;
-    if end as u64 > length - header.len() as u64 {
-        return Err(damaged(format!("`{name}` is cut short")));
-    }
     let mut bytes = vec![0; end - begin];
-    file.seek(SeekFrom::Start((header.len() + begin) as u64))
+    file.seek(SeekFrom::Start(data_start + begin as u64))
         .and_then(|_| file.read_exact(&mut bytes))
         .map_err(ModelError::io("read", &path))?;
     Ok(Some((values(&path, name, tensor.dtype, &bytes)?, tensor.shape.clone())))
