@@ -3,6 +3,7 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
+use crate::distill::DistillError;
 use crate::kernels::cpu::IsaError;
 use crate::model::ModelError;
 
@@ -51,6 +52,10 @@ pub enum BenchError {
         /// All memory of the machine, MiB.
         available: u64,
     },
+    /// The teacher has nothing to say.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Signal(#[from] Box<DistillError>),
     /// `KDX_CPU` asks for what cannot be had.
     #[error(transparent)]
     #[diagnostic(help("unset it, or set it to one of these"))]

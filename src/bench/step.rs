@@ -127,7 +127,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         unreachable!("there is a sequence")
     };
     let rows = options.batch * (options.sequence - 1);
-    let teacher = teacher(options, teacher_config.as_ref(), &batch, &device);
+    let teacher = teacher(options, teacher_config.as_ref(), &batch, &device)?;
     let student = random_model(&student_config, options.precision, &device.clone().autodiff());
     let mut state = TrainingState::new(student);
     let optimizer = OptimizerConfig::default();
@@ -143,7 +143,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
         clock.was(Part::StudentForward);
         let taught = match &teacher {
-            Teacher::Signal(signal) => Some(signal.teach(&batch)),
+            Teacher::Signal(signal) => Some(signal.teach(&batch).map_err(Box::new)?),
             Teacher::Given(taught) => Some(taught.clone()),
             Teacher::None => None,
         };
@@ -189,18 +189,23 @@ fn random_model(config: &ModelConfig, precision: Precision, device: &Device) -> 
 
 /// What the student learns from. With hidden states that are there before, the teacher that made them
 /// is gone, and so is its part in the peak memory.
-fn teacher(options: &Options, config: Option<&ModelConfig>, batch: &Batch, device: &Device) -> Teacher {
-    let Some(config) = config else { return Teacher::None };
+fn teacher(
+    options: &Options,
+    config: Option<&ModelConfig>,
+    batch: &Batch,
+    device: &Device,
+) -> Result<Teacher, BenchError> {
+    let Some(config) = config else { return Ok(Teacher::None) };
     let signal = Signal::Online(random_model(config, options.precision, device).frozen());
-    match (options.signal, DeviceBatch::new(batch, device)) {
+    Ok(match (options.signal, DeviceBatch::new(batch, device)) {
         (TeacherSignal::Hidden, Some(batch)) => {
-            let taught = signal.teach(&batch);
+            let taught = signal.teach(&batch).map_err(Box::new)?;
             drop(signal);
             memory::restart_peak();
             Teacher::Given(taught)
         }
         (TeacherSignal::Hidden, None) | (TeacherSignal::Online, _) => Teacher::Signal(signal),
-    }
+    })
 }
 
 /// Sequences of random ids with random labels, every one of which counts.

@@ -242,7 +242,11 @@ mod tests {
         assert!(sees(&[bytes.as_slice(), &[0]].concat()));
         assert!(sees(&[]));
         fs::write(&path, &bytes).unwrap();
-        for other in [Header { key: "fedc".to_owned(), ..expected() }, Header { width: 4, ..expected() }] {
+        for other in [
+            Header { key: "fedc".to_owned(), ..expected() },
+            Header { width: 4, ..expected() },
+            Header { element: super::super::format::Element::Bf16, ..expected() },
+        ] {
             assert!(SignalFile::open(&path, &other, &ROWS).is_err());
         }
         assert!(SignalFile::open(directory.path(), &expected(), &ROWS).is_err(), "a directory");

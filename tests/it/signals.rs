@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kdx::distill::{DistillError, Observer, Outcome};
-use kdx::experiment::config::{LossKind, PathList, RunConfig, SignalKind};
+use kdx::experiment::config::{LossKind, PathList, Precision, RunConfig, SignalKind};
 use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};
@@ -79,6 +79,20 @@ fn same(found: &(String, Vec<u8>), expected: &(String, Vec<u8>)) {
 
 #[test]
 fn a_run_from_the_cache_gives_the_bits_of_a_run_online() {
+    gives_the_bits_of_a_run_online(Precision::Fp32);
+}
+
+#[test]
+fn a_run_from_the_cache_gives_the_bits_of_a_run_online_in_bfloat16() {
+    gives_the_bits_of_a_run_online(Precision::Bf16);
+}
+
+fn gives_the_bits_of_a_run_online(precision: Precision) {
+    let config = |bench: &Bench, signal| {
+        let mut config = config(bench, signal);
+        config.train.precision = precision;
+        config
+    };
     let online = Bench::new();
     let expected = finished(online.run(config(&online, SignalKind::Online)).0);
     assert!(signals(&online, "bin").is_empty());

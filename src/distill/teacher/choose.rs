@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::super::error::DistillError;
 use super::super::train::Observer;
 use super::Signal;
 use super::build::Builder;
-use super::hidden::HiddenStates;
+use super::hidden::{Head, HiddenStates};
 use super::plan::{Plan, Source, Split};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
 use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
+use crate::kernels::{HeadProducts, PackedHead};
 use crate::model::{self, ModelConfig, Transformer};
 
 /// The teacher of a run.
@@ -78,7 +79,7 @@ struct Making<'a, 'o> {
     config: &'a ModelConfig,
     /// The teacher, once it had to be loaded.
     model: Option<Transformer>,
-    head: Option<Tensor<2>>,
+    head: Option<Head>,
     observer: &'o mut dyn Observer,
     stop: &'o AtomicBool,
 }
@@ -192,21 +193,25 @@ impl<'a> Making<'a, '_> {
         match &mut self.model {
             Some(model) => Ok(model),
             none => {
-                let Request { directory, device, .. } = *self.request;
-                let (model, ..) = model::load(directory, device).map_err(DistillError::teacher)?;
-                Ok(none.insert(model))
+                let Request { directory, config, device, .. } = *self.request;
+                Ok(none.insert(super::load(directory, config.train.precision.into(), device)?))
             }
         }
     }
 
-    /// The output head: the teacher's where it is loaded, else read alone.
-    fn head(&mut self) -> Result<Tensor<2>, DistillError> {
-        let Request { directory, device, .. } = *self.request;
-        let head = match (&self.head, &self.model) {
-            (Some(head), _) => head.clone(),
-            (None, Some(model)) => model.head(),
-            (None, None) => model::load_head(directory, device).map_err(DistillError::teacher)?.0,
+    /// The output head: the teacher's where it is loaded, else read alone. Both splits share what it is
+    /// packed into.
+    fn head(&mut self) -> Result<Head, DistillError> {
+        if let Some(head) = &self.head {
+            return Ok(head.clone());
+        }
+        let Request { directory, config, device, .. } = *self.request;
+        let weight = match &self.model {
+            Some(model) => model.head(),
+            None => model::load_head(directory, device).map_err(DistillError::teacher)?.0,
         };
-        Ok(self.head.insert(head).clone())
+        let how =
+            HeadProducts { precision: config.train.precision.into(), packed: Some(PackedHead::default()) };
+        Ok(self.head.insert(Head { weight, how }).clone())
     }
 }

@@ -137,11 +137,12 @@ mod tests {
             model::save(&model, &config, None, &directory).unwrap();
             (directory, config)
         };
-        let plan = |(directory, config): &(PathBuf, ModelConfig), data: &Dataset, name| {
-            let source = Source::new(directory, config, Precision::Fp32, root.path()).unwrap();
+        let plan_in = |precision, (directory, config): &(PathBuf, ModelConfig), data: &Dataset, name| {
+            let source = Source::new(directory, config, precision, root.path()).unwrap();
             let plan = source.hidden(Split { name, data, files: &[] }, root.path());
             (plan.header.key.clone(), plan.header.rows, plan.rows)
         };
+        let plan = |teacher: &_, data: &_, name| plan_in(Precision::Fp32, teacher, data, name);
         let (first, labels) = (teacher("first", 1, 0), data([1, 2, 3]));
         let (key, rows, of_each) = plan(&first, &labels, "training data");
         assert_eq!((rows, of_each), (2, vec![2, 0]));
@@ -153,6 +154,7 @@ mod tests {
         let (mut weights, deeper) = (teacher("weights", 1, 1), teacher("deeper", 2, 0));
         let other_labels = data([1, -100, 3]);
         let mut seen = std::collections::HashSet::from([key]);
+        assert!(seen.insert(plan_in(Precision::Bf16, &first, &labels, "").0), "the precision");
         assert!(seen.insert(plan(&weights, &labels, "").0), "weights");
         assert!(seen.insert(plan(&deeper, &labels, "").0), "layers");
         assert!(seen.insert(plan(&first, &other_labels, "").0), "a label");
