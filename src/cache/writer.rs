@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::CacheError;
 use super::format::{CHECKSUM, DATA_START, Header, Progress, checksum};
@@ -16,7 +17,9 @@ use super::space;
 use crate::store::file::sync_directory;
 
 /// Bytes between two records of progress.
-const COMMIT_EVERY: u64 = 64 << 20;
+const COMMIT_BYTES: u64 = 64 << 20;
+/// Time between two records of progress.
+const COMMIT_TIME: Duration = Duration::from_secs(10);
 
 /// A signal file in the making.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Writer {
     row_bytes: u64,
     bytes: u64,
     uncommitted: u64,
+    committed: Instant,
     _lock: WriteLock,
 }
 
@@ -73,6 +77,7 @@ impl Writer {
             row_bytes,
             bytes,
             uncommitted: 0,
+            committed: Instant::now(),
             _lock: lock,
         };
         let progress = known.unwrap_or_default();
@@ -113,9 +118,9 @@ impl Writer {
         write_all_at(&self.file, &checksum, place).map_err(|error| self.failed(error))
     }
 
-    /// Whether so much was written that it is worth being recorded.
+    /// Whether so much was written, or so long ago, that it is worth being recorded.
     pub fn is_due(&self) -> bool {
-        self.uncommitted >= COMMIT_EVERY
+        self.uncommitted >= COMMIT_BYTES || self.committed.elapsed() >= COMMIT_TIME
     }
 
     /// Records what is done, once it is on the disk.
@@ -130,6 +135,7 @@ impl Writer {
             .and_then(|()| self.file.sync_data())
             .map_err(|error| self.failed(error))?;
         self.uncommitted = 0;
+        self.committed = Instant::now();
         Ok(())
     }
 

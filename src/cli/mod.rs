@@ -1,6 +1,7 @@
 //! The command line: one file a command; no logic that a library user would want.
 
 mod bench;
+mod cache;
 mod compare;
 mod ls;
 mod plan;
@@ -63,6 +64,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure a training step on this machine: tokens a second, and where the time goes.
     Bench(bench::Args),
+    /// See and clear what is kept so as not to be computed again.
+    Cache(cache::Args),
     /// Print the JSON Schema of experiment files, for editors.
     Schema(schema::Args),
     /// Work with tokenizers.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
         Command::Bench(args) => bench::run(args),
+        Command::Cache(args) => cache::run(args, &cli.global),
         Command::Schema(args) => schema::run(args),
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Toydata(args) => toydata::run(args),

@@ -324,3 +324,104 @@ fn a_damaged_status_is_named() {
     assert!(!output.status.success());
     assert!(both(&output).contains("status.json"), "{}", both(&output));
 }
+
+/// The files of the cache, as `kdx cache ls --json` says.
+fn cached(place: &Place) -> Vec<(String, u64)> {
+    let list: serde_json::Value =
+        serde_json::from_str(&place.succeeds(&["cache", "ls", "--json"])).expect("JSON");
+    let entry = |entry: &serde_json::Value| {
+        (entry["kind"].as_str().expect("a kind").to_owned(), entry["bytes"].as_u64().expect("bytes"))
+    };
+    list.as_array().expect("a list").iter().map(entry).collect()
+}
+
+#[test]
+fn a_sweep_pays_for_its_teacher_once_and_the_cache_can_be_cleared() {
+    let text = TINY.replace("steps = 6\n", "epochs = 2\n");
+    let place = Place::new(&text);
+    assert!(place.succeeds(&["cache", "ls"]).contains("nothing in"));
+    assert!(place.succeeds(&["cache", "gc"]).contains("nothing removed"));
+    place.succeeds(&["sweep", "tiny.toml"]);
+    let logs: String = place
+        .runs("students")
+        .iter()
+        .map(|run| fs::read_to_string(run.join("log.txt")).expect("a log"))
+        .collect();
+    assert_eq!(logs.matches("teacher signal: hidden").count(), 3, "{logs}");
+    let wrote = |of: &str| logs.matches(&format!("wrote the teacher's hidden states of the {of}")).count();
+    assert_eq!((wrote("training data"), wrote("held-out data")), (1, 1), "{logs}");
+
+    let kinds = |place: &Place| {
+        let mut kinds: Vec<String> = cached(place).into_iter().map(|(kind, _)| kind).collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds(&place), ["hidden", "hidden", "tokens", "tokens"]);
+    let table = place.succeeds(&["cache", "ls"]);
+    for part in
+        ["teacher", "last used", "32×1", "train.jsonl", "validation.jsonl", "f32", "48 sequences", "4 files"]
+    {
+        assert!(table.contains(part), "{part} is not in\n{table}");
+    }
+    assert!(place.succeeds(&["cache", "gc", "--older-than", "1d"]).contains("nothing removed"));
+    let dry = place.succeeds(&["cache", "gc", "--max-size", "0", "--dry-run"]);
+    assert!(dry.contains("would be removed") && dry.contains("0 B left"), "{dry}");
+    assert_eq!(cached(&place).len(), 4);
+    place.succeeds(&["cache", "gc", "--max-size", "0"]);
+    assert_eq!(cached(&place), []);
+    for wrong in [["--max-size", "much"], ["--older-than", "yesterday"]] {
+        assert!(!place.kdx(&["cache", "gc", wrong[0], wrong[1]]).status.success(), "{wrong:?}");
+    }
+
+    // Whatever is removed is made again.
+    place.succeeds(&["sweep", "tiny.toml", "--set", "grid.loss.temperature=[2.0]"]);
+    assert_eq!(kinds(&place), ["hidden", "hidden", "tokens", "tokens"]);
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_prepares_is_made_up_for() {
+    let text = TINY
+        .replace("hidden_size = 32\nlayers = 1", "hidden_size = 128\nlayers = 12")
+        .replace("train_limit = 48", "train_limit = 1000")
+        .replace("steps = 4", "steps = 1")
+        .replace("steps = 6\n", "steps = 300\n")
+        .replace("baseline = true", "");
+    let place = Place::new(&text);
+    let sweep = place
+        .command(&["sweep", "tiny.toml", "--jobs", "2", "--set", "teacher.signal=hidden"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kdx starts");
+    let signals = place.path().join("runs/cache/signals");
+    let partial = || {
+        let mut names = fs::read_dir(&signals).into_iter().flatten().flatten().map(|entry| entry.path());
+        names.find(|path| path.extension().is_some_and(|extension| extension == "partial"))
+    };
+    wait_for("a signal to be begun", || partial().is_some());
+    // The one that writes is the one whose log says so.
+    let writes = |run: &PathBuf| {
+        let log = fs::read_to_string(run.join("log.txt")).unwrap_or_default();
+        log.contains("writing the teacher's hidden states")
+    };
+    wait_for("the writer to say so", || place.runs("students").iter().any(writes));
+    let writer = place.runs("students").into_iter().find(writes).expect("a writer");
+    let pid = json(&writer.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
+    signal(pid, rustix::process::Signal::KILL);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert!(output.status.success() && text.contains("signal 9"), "{text}");
+    assert_eq!(place.states(), ["finished"; 2]);
+    assert_eq!(partial(), None);
+    let metrics = |run: &PathBuf| fs::read(run.join("metrics.jsonl")).expect("metrics");
+    let found: Vec<_> = place.runs("students").iter().map(metrics).collect();
+
+    // The same numbers as those of a teacher that runs on every batch.
+    let online = Place::new(&text_of(&place));
+    online.succeeds(&["sweep", "tiny.toml", "--set", "teacher.signal=online"]);
+    assert!(found == online.runs("students").iter().map(metrics).collect::<Vec<_>>());
+}
+
+fn text_of(place: &Place) -> String {
+    fs::read_to_string(place.path().join("tiny.toml")).expect("the experiment file")
+}
