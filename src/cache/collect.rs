@@ -122,7 +122,7 @@ mod tests {
             let lock = try_write_lock(&target).unwrap().unwrap();
             let (mut writer, _) = Writer::open(&target, lock, header, &[1000]).unwrap();
             writer.write(0, &[&[7; 16_000]]).unwrap();
-            writer.finish(|_| {}).unwrap();
+            writer.finish(None).unwrap();
             age(&target, days);
             target
         }

@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(progress.sequences, 0);
         writer.write(0, &[&[1; 4]]).unwrap();
         writer.write(1, &[&[2; 8]]).unwrap();
-        writer.finish(|_| {}).unwrap();
+        writer.finish(None).unwrap();
     }
 
     #[test]

@@ -163,7 +163,7 @@ mod tests {
         }
         writer.commit(&progress).unwrap();
         if progress.sequences == 5 {
-            writer.finish(|_| {}).unwrap();
+            writer.finish(None).unwrap();
         }
         start
     }

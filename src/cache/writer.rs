@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::CacheError;
-use super::format::{CHECKSUM, DATA_START, Header, Progress, checksum};
+use super::format::{CHECKSUM, DATA_START, Header, Loss, Progress, checksum};
 use super::lock::WriteLock;
 use super::positioned::{read_exact_at, write_all_at};
 use super::space;
@@ -139,12 +139,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts the whole file in its place, with the header as `describe` completes it.
+    /// Puts the whole file in its place. An approximation says what it leaves out.
     ///
     /// # Errors
     /// As [`Writer::write`].
-    pub fn finish(mut self, describe: impl FnOnce(&mut Header)) -> Result<(), CacheError> {
-        describe(&mut self.header);
+    pub fn finish(mut self, loss: Option<Loss>) -> Result<(), CacheError> {
+        self.header.loss = loss;
         self.file
             .sync_data()
             .and_then(|()| write_all_at(&self.file, &self.header.encode(), 0))

@@ -29,10 +29,17 @@ pub enum DistillError {
         #[diagnostic_source]
         ModelError,
     ),
-    /// A signal that is not there yet.
-    #[error("`teacher.signal = \"topk\"` is not supported yet")]
-    #[diagnostic(help("use `hidden`, or `online` where the disk has no room"))]
-    NoTopk,
+    /// More logits than there are.
+    #[error("`teacher.top_k` is {k}, and the student's vocabulary has {vocabulary} tokens")]
+    #[diagnostic(help(
+        "16 to 256 logits hold nearly all of a teacher's probability; `teacher.signal = \"hidden\"` keeps everything"
+    ))]
+    TopTooLarge {
+        /// Logits of a row to be kept.
+        k: usize,
+        /// Rows of the student's output head.
+        vocabulary: usize,
+    },
     /// The teacher's signal cannot be kept.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kdx::cache::{self, Kind};
 use kdx::distill::{DistillError, Observer, Outcome};
 use kdx::experiment::config::{LossKind, PathList, Precision, RunConfig, SignalKind};
 use kdx::store::{MetricRow, RunSummary};
@@ -276,4 +277,64 @@ fn a_file_that_cannot_be_written_stops_a_run_only_where_it_was_asked_for() {
         "{error}: {help}"
     );
     finished(blocked(SignalKind::Auto));
+}
+
+#[test]
+fn all_logits_teach_as_hidden_states_do_and_few_nearly_so() {
+    let run = |signal, top_k| {
+        let bench = Bench::new();
+        let mut config = config(&bench, signal);
+        config.teacher.as_mut().unwrap().top_k = top_k;
+        let summary = finished(bench.run(config).0);
+        let rows = bench.dir.metrics().unwrap();
+        let loss = cache::list(&bench.cache()).unwrap().into_iter().find_map(|entry| match entry.kind {
+            Kind::Signal(header) => header.loss,
+            _ => None,
+        });
+        (rows.iter().map(|row| row.loss).collect::<Vec<_>>(), summary, loss)
+    };
+    let (exact, summary, _) = run(SignalKind::Online, None);
+    let furthest = |found: &[f64]| {
+        assert_eq!(found.len(), exact.len());
+        found.iter().zip(&exact).map(|(a, b)| (a - b).abs() / b).fold(0.0, f64::max)
+    };
+    let vocabulary = 320;
+    let (all, same, loss) = run(SignalKind::Topk, Some(vocabulary));
+    assert!(furthest(&all) < 1e-4, "{}", furthest(&all));
+    assert_eq!(loss.unwrap().tail_mass, 0.0);
+    assert_eq!(same.validation.unwrap().agreement, summary.validation.as_ref().unwrap().agreement);
+
+    let (many, _, of_many) = run(SignalKind::Topk, Some(vocabulary / 2));
+    let (few, _, of_few) = run(SignalKind::Topk, Some(4));
+    let (of_many, of_few) = (of_many.unwrap(), of_few.unwrap());
+    assert!(0.0 < of_many.tail_mass && of_many.tail_mass < of_few.tail_mass && of_few.tail_mass < 1.0);
+    assert!(0.0 < of_many.divergence && of_many.divergence < of_few.divergence);
+    assert!(furthest(&many) < furthest(&few), "{} {}", furthest(&many), furthest(&few));
+
+    let bench = Bench::new();
+    let mut too_many = config(&bench, SignalKind::Topk);
+    too_many.teacher.as_mut().unwrap().top_k = Some(vocabulary + 1);
+    let error = bench.run(too_many).0.unwrap_err().to_string();
+    assert!(error.contains(&format!("`teacher.top_k` is {}", vocabulary + 1)), "{error}");
+}
+
+#[test]
+fn damaged_logits_are_computed_anew_to_the_same_bits() {
+    let bench = Bench::new();
+    let small = |bench: &Bench| {
+        let mut config = config(bench, SignalKind::Topk);
+        config.teacher.as_mut().unwrap().top_k = Some(5);
+        config
+    };
+    finished(bench.run(small(&bench)).0);
+    let files = signals(&bench, "bin");
+    for path in &files {
+        damage(path, (fs::metadata(path).unwrap().len() as usize - 16384) / 2);
+    }
+    for left in [0, files.len()] {
+        let other = beside(&bench);
+        finished(other.run(small(&other)).0);
+        same(&results(&other), &results(&bench));
+        assert_eq!(signals(&bench, "bin").len(), left);
+    }
 }

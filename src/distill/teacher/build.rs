@@ -10,7 +10,8 @@ use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
 use super::super::train::Observer;
 use super::plan::Plan;
-use crate::cache::{ByteSize, Element, WriteLock, Writer};
+use super::top::Shortlist;
+use crate::cache::{ByteSize, Element, Loss, WriteLock, Writer};
 use crate::data::{Batch, Dataset};
 use crate::model::Transformer;
 
@@ -24,6 +25,8 @@ pub(super) struct Builder<'a> {
     pub(super) teacher: &'a Transformer,
     pub(super) device: &'a Device,
     pub(super) pad_id: u32,
+    /// What is kept of the logits; none keeps the hidden states.
+    pub(super) shortlist: Option<&'a Shortlist>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) stop: &'a AtomicBool,
 }
@@ -37,7 +40,11 @@ impl Builder<'_> {
         let data = plan.split.data;
         let order = order(data);
         let (mut writer, mut progress) = Writer::open(&plan.path, lock, plan.header.clone(), &plan.rows)?;
-        let what = format!("the teacher's hidden states of the {}", plan.split.name);
+        let kept = match self.shortlist {
+            Some(shortlist) => format!("{} largest logits", shortlist.k),
+            None => "hidden states".to_owned(),
+        };
+        let what = format!("the teacher's {kept} of the {}", plan.split.name);
         tracing::info!(
             "{} {what}: {} rows, {}, {}",
             if progress.sequences > 0 { "going on to write" } else { "writing" },
@@ -57,7 +64,7 @@ impl Builder<'_> {
                 return Ok(false);
             }
             let sequences = next_batch(data, &order[progress.sequences as usize..]);
-            self.write(&mut writer, data, sequences)?;
+            self.write(&mut writer, data, sequences, &mut progress.sums)?;
             progress.sequences += sequences.len() as u64;
             done += tokens(data, sequences);
             if writer.is_due() {
@@ -69,31 +76,67 @@ impl Builder<'_> {
                 tracing::info!("{what}: {:.0} %", 100.0 * done as f64 / total.max(1) as f64);
             }
         }
-        writer.finish(|_| {})?;
+        let loss = self.shortlist.map(|_| {
+            let mean = |sum: f64| sum / plan.header.rows.max(1) as f64;
+            Loss { tail_mass: mean(progress.sums[0]), divergence: mean(progress.sums[1]) }
+        });
+        writer.finish(loss)?;
         tracing::info!("wrote {what} in {:.1} s", began.elapsed().as_secs_f64());
         Ok(true)
     }
 
-    /// Runs the teacher on some sequences, and writes the rows of each.
-    fn write(&self, writer: &mut Writer, data: &Dataset, sequences: &[u32]) -> Result<(), DistillError> {
+    /// Runs the teacher on some sequences, and writes the rows of each. What an approximation leaves out is
+    /// added up.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        data: &Dataset,
+        sequences: &[u32],
+        sums: &mut [f64; 2],
+    ) -> Result<(), DistillError> {
         let batch = Batch::new(data, sequences, self.pad_id);
         let Some(batch) = DeviceBatch::new(&batch, self.device) else { return Ok(()) };
-        // Rounded, where products will round them anyway.
-        let dtype = match writer.header().element {
-            Element::F32 => DType::F32,
-            Element::Bf16 => DType::BF16,
+        let Some(shortlist) = &self.shortlist else {
+            // Rounded, where products will round them anyway.
+            let dtype = match writer.header().element {
+                Element::F32 => DType::F32,
+                Element::Bf16 => DType::BF16,
+            };
+            let states = self.teacher.forward_rows(batch.ids, batch.rows).into_data().convert_dtype(dtype);
+            return write_rows(writer, data, sequences, batch.count, [states.as_bytes()]);
         };
-        let states = self.teacher.forward_rows(batch.ids, batch.rows).into_data().convert_dtype(dtype);
-        let mut rest = states.as_bytes();
-        let row_bytes = rest.len() / batch.count;
-        for &sequence in sequences {
-            let rows = data.sequences[sequence as usize].targets();
-            let (piece, others) = rest.split_at(rows * row_bytes);
-            writer.write(sequence as usize, &[piece])?;
-            rest = others;
+        let rows = shortlist.run(self.teacher, &batch);
+        for (sum, of_batch) in sums.iter_mut().zip(rows.sums) {
+            *sum += of_batch;
         }
-        Ok(())
+        let columns = [
+            bytemuck::cast_slice(&rows.logits),
+            bytemuck::cast_slice(&rows.ids),
+            bytemuck::cast_slice(&rows.rest),
+        ];
+        write_rows(writer, data, sequences, batch.count, columns)
     }
+}
+
+/// Writes the rows of some sequences, of which each column has its share.
+fn write_rows<const N: usize>(
+    writer: &mut Writer,
+    data: &Dataset,
+    sequences: &[u32],
+    count: usize,
+    columns: [&[u8]; N],
+) -> Result<(), DistillError> {
+    let mut first = 0;
+    for &sequence in sequences {
+        let rows = data.sequences[sequence as usize].targets();
+        let pieces = columns.map(|column| {
+            let row_bytes = column.len() / count;
+            &column[first * row_bytes..(first + rows) * row_bytes]
+        });
+        writer.write(sequence as usize, &pieces)?;
+        first += rows;
+    }
+    Ok(())
 }
 
 /// The order in which sequences are computed: the longest first, so that a batch that does not fit into

@@ -11,6 +11,8 @@ use super::Signal;
 use super::build::Builder;
 use super::hidden::{Head, HiddenStates};
 use super::plan::{Plan, Source, Split};
+use super::stored::Stored;
+use super::top::{Shortlist, TopLogits};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
 use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
@@ -61,9 +63,9 @@ impl Teacher {
         let settings = request.config.teacher.clone().unwrap_or_default();
         let signals = match settings.signal {
             SignalKind::Online => making.online()?,
-            SignalKind::Hidden => making.hidden(&making.plans()?)?,
+            SignalKind::Hidden => making.hidden(&making.hidden_plans()?)?,
             SignalKind::Auto => making.fitting(&settings)?,
-            SignalKind::Topk => return Err(DistillError::NoTopk),
+            SignalKind::Topk => making.topk(settings.top_k())?,
         };
         let parameters = config.parameters();
         Ok(signals.map(|[training, validation]| Self { training, validation, parameters }))
@@ -95,10 +97,14 @@ impl<'a> Making<'a, '_> {
         ]
     }
 
-    fn plans(&self) -> Result<[Option<Plan<'a>>; 2], DistillError> {
+    fn source(&self) -> Result<Source<'a>, DistillError> {
         let Request { directory, config, cache_dir, .. } = *self.request;
-        let source = Source::new(directory, self.config, config.train.precision, cache_dir)?;
-        Ok(self.splits().map(|split| split.map(|split| source.hidden(split, cache_dir))))
+        Source::new(directory, self.config, config.train.precision, cache_dir)
+    }
+
+    fn hidden_plans(&self) -> Result<[Option<Plan<'a>>; 2], DistillError> {
+        let source = self.source()?;
+        Ok(self.splits().map(|split| split.map(|split| source.hidden(split, self.request.cache_dir))))
     }
 
     fn online(&mut self) -> Result<Signals, DistillError> {
@@ -114,17 +120,46 @@ impl<'a> Making<'a, '_> {
         let mut signals = [None, None];
         for (signal, plan) in signals.iter_mut().zip(plans) {
             let Some(plan) = plan else { continue };
-            let Some(file) = self.file(plan)? else { return Ok(None) };
-            let Request { directory, device, .. } = *self.request;
-            let states = HiddenStates::new(file, self.head()?, directory.to_owned(), device.clone());
-            *signal = Some(Signal::Hidden(states));
+            let Some(file) = self.file(plan, None)? else { return Ok(None) };
+            *signal = Some(Signal::Hidden(HiddenStates::new(self.stored(file), self.head()?)));
         }
         Ok(Some(signals))
     }
 
+    fn topk(&mut self, k: usize) -> Result<Signals, DistillError> {
+        let Request { config, student_vocab, cache_dir, .. } = *self.request;
+        if k > student_vocab {
+            return Err(DistillError::TopTooLarge { k, vocabulary: student_vocab });
+        }
+        let source = self.source()?;
+        let shortlist = Shortlist::new(k, student_vocab, config.train.precision.into());
+        let mut signals = [None, None];
+        for (signal, split) in signals.iter_mut().zip(self.splits()) {
+            let Some(split) = split else { continue };
+            let plan = source.topk(k, student_vocab, split, cache_dir);
+            let Some(file) = self.file(&plan, Some(&shortlist))? else { return Ok(None) };
+            if let Some(loss) = file.header().loss {
+                tracing::info!(
+                    "teacher signal: topk; {k} of {student_vocab} logits of the {} leave out {:.3} % of the mass, \
+                     KL {:.2e} nats a token at temperature 1",
+                    split.name,
+                    100.0 * loss.tail_mass,
+                    loss.divergence
+                );
+            }
+            *signal = Some(Signal::Topk(TopLogits::new(self.stored(file), shortlist.clone())));
+        }
+        Ok(Some(signals))
+    }
+
+    fn stored(&self, file: SignalFile) -> Stored {
+        let Request { directory, config, device, .. } = *self.request;
+        Stored::new(file, directory.to_owned(), config.train.precision.into(), device.clone())
+    }
+
     /// Hidden states where they fit on the disk and will be read, else none: the result is the same.
     fn fitting(&mut self, settings: &TeacherConfig) -> Result<Signals, DistillError> {
-        let plans = self.plans()?;
+        let plans = self.hidden_plans()?;
         let bytes = |plan: &Plan| plan.header.file_bytes().unwrap_or(u64::MAX);
         let total = plans.iter().flatten().map(bytes).fold(0, u64::saturating_add);
         let missing =
@@ -167,7 +202,11 @@ impl<'a> Making<'a, '_> {
     }
 
     /// The file of a plan, written first where it has to be. None where the run was stopped.
-    fn file(&mut self, plan: &Plan) -> Result<Option<SignalFile>, DistillError> {
+    fn file(
+        &mut self,
+        plan: &Plan,
+        shortlist: Option<&Shortlist>,
+    ) -> Result<Option<SignalFile>, DistillError> {
         // What was just written is there; if not, something removes it, and will again.
         for _ in 0..2 {
             match cache::open(&plan.path, &plan.header, &plan.rows, self.stop)? {
@@ -178,7 +217,8 @@ impl<'a> Making<'a, '_> {
                     let Some(teacher) = &self.model else { break };
                     let Request { device, data, .. } = *self.request;
                     let (observer, stop) = (&mut *self.observer, self.stop);
-                    let mut builder = Builder { teacher, device, pad_id: data.pad_id, observer, stop };
+                    let mut builder =
+                        Builder { teacher, device, pad_id: data.pad_id, shortlist, observer, stop };
                     if !builder.build(plan, lock)? {
                         return Ok(None);
                     }

@@ -1,16 +1,13 @@
 //! Hidden states read back from a file.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use half::bf16;
 
 use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
-use crate::cache::{Damage, Element, SignalFile};
+use super::stored::Stored;
+use crate::cache::{Damage, Element};
 use crate::kernels::{HeadProducts, Projection, Taught};
-use crate::model::Transformer;
 
 /// The output head of a teacher, and how products with it are made.
 #[derive(Debug, Clone)]
@@ -23,67 +20,40 @@ pub(super) struct Head {
 /// memory of the teacher.
 #[derive(Debug)]
 pub struct HiddenStates {
-    file: SignalFile,
+    stored: Stored,
     head: Head,
-    directory: PathBuf,
-    device: Device,
-    /// The teacher itself, once the file turned out to be damaged.
-    instead: OnceLock<Transformer>,
 }
 
 impl HiddenStates {
-    pub(super) fn new(file: SignalFile, head: Head, directory: PathBuf, device: Device) -> Self {
-        Self { file, head, directory, device, instead: OnceLock::new() }
+    pub(super) fn new(stored: Stored, head: Head) -> Self {
+        Self { stored, head }
     }
 
-    /// See [`Signal::teach`](super::Signal::teach). Where the file is found to be damaged it is removed,
-    /// and the teacher itself takes its place for the rest of the run: that gives the same numbers.
+    /// See [`Signal::teach`](super::Signal::teach).
     pub(super) fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
-        if let Some(teacher) = self.instead.get() {
-            return Ok(super::run(teacher, batch));
-        }
-        match self.read(batch) {
-            Ok(hidden) => {
-                let Head { weight, how } = self.head.clone();
-                Ok(Projection { hidden, head: weight, how }.into())
-            }
-            Err(damage) => {
-                self.file.discard(&damage);
-                tracing::warn!("the teacher runs on every batch for the rest of this run");
-                let teacher = super::load(&self.directory, self.head.how.precision, &self.device)?;
-                Ok(super::run(self.instead.get_or_init(|| teacher), batch))
-            }
-        }
+        let read = || {
+            let Head { weight, how } = self.head.clone();
+            Ok(Projection { hidden: self.read(batch)?, head: weight, how }.into())
+        };
+        self.stored.read_or(read, |teacher| super::run(teacher, batch))
     }
 
-    /// The rows of a batch: those of its sequences, one sequence after the other.
+    /// The states of a batch, `[n, hidden]`.
     fn read(&self, batch: &DeviceBatch) -> Result<Tensor<2>, Damage> {
-        let (count, width) = (batch.count, self.file.header().width as usize);
-        let (data, dtype) = match self.file.header().element {
+        let header = self.stored.header();
+        let (count, width) = (batch.count, header.width as usize);
+        let (data, dtype) = match header.element {
             Element::F32 => {
                 let mut values = vec![0_f32; count * width];
-                self.fill(batch, bytemuck::cast_slice_mut(&mut values))?;
+                self.stored.fill(batch, [bytemuck::cast_slice_mut(&mut values)])?;
                 (TensorData::new(values, [count, width]), DType::F32)
             }
             Element::Bf16 => {
                 let mut values = vec![bf16::ZERO; count * width];
-                self.fill(batch, bytemuck::cast_slice_mut(&mut values))?;
+                self.stored.fill(batch, [bytemuck::cast_slice_mut(&mut values)])?;
                 (TensorData::new(values, [count, width]), DType::BF16)
             }
         };
-        Ok(Tensor::from_data(data, (&self.device, dtype)))
-    }
-
-    fn fill(&self, batch: &DeviceBatch, mut buffer: &mut [u8]) -> Result<(), Damage> {
-        let row_bytes = buffer.len() / batch.count.max(1);
-        for &sequence in &batch.sequences {
-            let rows = self.file.rows(sequence as usize);
-            let Some((piece, rest)) = buffer.split_at_mut_checked(rows * row_bytes) else {
-                return Err(self.file.damage("it has other rows than the batch"));
-            };
-            self.file.read(sequence as usize, &mut [piece])?;
-            buffer = rest;
-        }
-        if buffer.is_empty() { Ok(()) } else { Err(self.file.damage("it has fewer rows than the batch")) }
+        Ok(Tensor::from_data(data, (&self.stored.device, dtype)))
     }
 }

@@ -5,12 +5,16 @@
 //! plan     the file that a split's signal is in: its key, its size
 //! build    computes a signal, once for all runs, epochs and processes
 //! hidden   hidden states read back
+//! top      the largest logits: cut down, and read back
+//! stored   a signal in a file, and what takes its place
 //! ```
 
 mod build;
 mod choose;
 mod hidden;
 mod plan;
+mod stored;
+mod top;
 
 use std::path::Path;
 
@@ -22,15 +26,18 @@ use crate::kernels::{Precision, Taught};
 use crate::model::{self, Transformer};
 pub(super) use choose::{Request, Teacher};
 use hidden::HiddenStates;
+use top::TopLogits;
 
-/// Where the teacher's last hidden states come from. The output head is applied inside the loss, so
-/// that no logits of the whole vocabulary are ever handed over.
+/// Where what the teacher says comes from. The output head is applied to hidden states inside the loss,
+/// so that no logits of the whole vocabulary are ever handed over.
 #[derive(Debug)]
 pub enum Signal {
     /// The teacher runs on every batch.
     Online(Transformer),
-    /// They are read from a file.
+    /// Its last hidden states are read from a file.
     Hidden(HiddenStates),
+    /// Its largest logits are read from a file.
+    Topk(TopLogits),
 }
 
 impl Signal {
@@ -42,6 +49,7 @@ impl Signal {
         match self {
             Self::Online(teacher) => Ok(run(teacher, batch)),
             Self::Hidden(states) => states.teach(batch),
+            Self::Topk(logits) => logits.teach(batch),
         }
     }
 }

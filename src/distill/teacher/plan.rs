@@ -68,17 +68,40 @@ impl<'a> Source<'a> {
         Ok(Self { directory, config, digest: hasher.finalize().to_hex().to_string(), precision })
     }
 
-    /// The file of a split's hidden states. Its key is a hash of all that decides its content, so it is
-    /// never out of date: the teacher's configuration and weights, the ids and labels of the data, the
-    /// arithmetic. Not of how batches are made of the data: a row does not depend on that.
+    /// The file of a split's hidden states.
     pub(super) fn hidden(&self, split: Split<'a>, cache_dir: &Path) -> Plan<'a> {
+        let element = match self.precision {
+            Precision::Fp32 => Element::F32,
+            // What products with the output head round them to.
+            Precision::Bf16 => Element::Bf16,
+        };
+        let width = self.config.hidden_size;
+        self.plan(SignalForm::Hidden, width, element, split, cache_dir, "")
+    }
+
+    /// The file of a split's `k` largest logits over a vocabulary that is cut to the student's.
+    pub(super) fn topk(&self, k: usize, vocab: usize, split: Split<'a>, cache_dir: &Path) -> Plan<'a> {
+        let cut = format!("{k} of {vocab}");
+        self.plan(SignalForm::Topk, k, Element::F32, split, cache_dir, &cut)
+    }
+
+    /// The key is a hash of all that decides the content, so that a file is never out of date: the teacher's
+    /// configuration and weights, the ids and labels of the data, the arithmetic. How batches are made of the
+    /// data does not count: a row does not depend on that.
+    fn plan(
+        &self,
+        form: SignalForm,
+        width: usize,
+        element: Element,
+        split: Split<'a>,
+        cache_dir: &Path,
+        cut: &str,
+    ) -> Plan<'a> {
+        let order = if cfg!(target_endian = "little") { "little" } else { "big" };
         let content = [
-            "kdx teacher signal".to_owned(),
-            format!(
-                "format {FORMAT_VERSION}, {} endian",
-                if cfg!(target_endian = "little") { "little" } else { "big" }
-            ),
-            SignalForm::Hidden.as_str().to_owned(),
+            format!("kdx teacher signal, format {FORMAT_VERSION}, {order} endian"),
+            form.as_str().to_owned(),
+            cut.to_owned(),
             self.digest.clone(),
             split.data.digest().to_owned(),
             format!("{:?}", self.precision),
@@ -86,23 +109,15 @@ impl<'a> Source<'a> {
         let key = blake3::hash(content.join("\n").as_bytes()).to_hex()[..32].to_owned();
         let rows: Vec<u64> = split.data.sequences.iter().map(|sequence| sequence.targets() as u64).collect();
         let names = split.files.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy());
+        let ModelConfig { hidden_size, layers, .. } = self.config;
         let header = Header {
             format_version: FORMAT_VERSION,
-            form: SignalForm::Hidden,
+            form,
             sequences: rows.len() as u64,
             rows: rows.iter().sum(),
-            width: self.config.hidden_size as u64,
-            element: match self.precision {
-                Precision::Fp32 => Element::F32,
-                // What products with the output head round them to.
-                Precision::Bf16 => Element::Bf16,
-            },
-            teacher: format!(
-                "{}×{} {}",
-                self.config.hidden_size,
-                self.config.layers,
-                self.directory.display()
-            ),
+            width: width as u64,
+            element,
+            teacher: format!("{hidden_size}×{layers} {}", self.directory.display()),
             data: names.collect::<Vec<_>>().join(", "),
             created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             loss: None,
@@ -155,6 +170,11 @@ mod tests {
         let other_labels = data([1, -100, 3]);
         let mut seen = std::collections::HashSet::from([key]);
         assert!(seen.insert(plan_in(Precision::Bf16, &first, &labels, "").0), "the precision");
+        for (k, vocab) in [(4, 10), (5, 10), (4, 9)] {
+            let source = Source::new(&first.0, &first.1, Precision::Fp32, root.path()).unwrap();
+            let plan = source.topk(k, vocab, Split { name: "", data: &labels, files: &[] }, root.path());
+            assert!(seen.insert(plan.header.key), "{k} of {vocab}");
+        }
         assert!(seen.insert(plan(&weights, &labels, "").0), "weights");
         assert!(seen.insert(plan(&deeper, &labels, "").0), "layers");
         assert!(seen.insert(plan(&first, &other_labels, "").0), "a label");
