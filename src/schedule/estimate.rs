@@ -9,7 +9,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::data::{self, DataError};
-use crate::experiment::config::{RunConfig, SizeConfig};
+use crate::experiment::config::{LossKind, RunConfig, SignalKind, SizeConfig};
 use crate::model::{ModelConfig, ModelError};
 use crate::store::RunSummary;
 
@@ -86,9 +86,15 @@ impl Estimator {
 
         let evaluations = 1 + steps.checked_div(config.evaluate.every as u64).unwrap_or(0);
         let forward = forward_flops(&student, data.longest);
-        let teacher_forward = teacher.as_ref().map_or(0.0, |t| forward_flops(t, data.longest));
-        let flops = tokens as f64 * (3.0 * forward + teacher_forward)
-            + (evaluations * data.validation_tokens) as f64 * (forward + teacher_forward);
+        let evaluated = evaluations * data.validation_tokens;
+        let taught = teacher.as_ref().map_or(0.0, |t| {
+            let signal = config.teacher.as_ref().map_or(SignalKind::Online, |teacher| teacher.signal);
+            let is_taught = config.loss.kind != LossKind::None;
+            let trained = if is_taught { (tokens, data.tokens) } else { (0, 0) };
+            let used = [trained, (evaluated, data.validation_tokens)];
+            used.into_iter().map(|(used, split)| teacher_flops(t, signal, data.longest, used, split)).sum()
+        });
+        let flops = tokens as f64 * 3.0 * forward + evaluated as f64 * forward + taught;
         Ok(Estimate {
             parameters: student.parameters(),
             teacher_parameters: teacher.as_ref().map(ModelConfig::parameters),
@@ -152,6 +158,19 @@ fn forward_flops(model: &ModelConfig, seq: u64) -> f64 {
     let weights = model.parameters() as f64 - tied;
     let attention = 2.0 * (model.layers * model.heads * model.head_dim) as f64 * seq as f64;
     2.0 * weights + attention
+}
+
+/// Floating-point operations of a teacher of whom `used` tokens are wanted, from a split of so many. What
+/// is kept on the disk is computed once; each run is taken to be the one that does so.
+fn teacher_flops(teacher: &ModelConfig, signal: SignalKind, seq: u64, used: u64, split: u64) -> f64 {
+    let forward = forward_flops(teacher, seq);
+    let head = 2.0 * (teacher.vocab_size * teacher.hidden_size) as f64;
+    let again = used.saturating_sub(split) as f64;
+    match signal {
+        SignalKind::Online => used as f64 * forward,
+        SignalKind::Hidden | SignalKind::Auto => used.min(split) as f64 * forward + again * head,
+        SignalKind::Topk => used.min(split) as f64 * forward,
+    }
 }
 
 /// Bytes at the peak: weights, gradients and both moments of the student in fp32, the teacher's
@@ -225,4 +244,24 @@ fn matrix_product_speed() -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     2.0 * (N * N * N) as f64 / best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_signal_costs_the_teacher_one_pass() {
+        let size = SizeConfig { hidden_size: Some(64), layers: Some(4), ..SizeConfig::default() };
+        let teacher = ModelConfig::from_size(&size, 1000).unwrap();
+        let flops = |signal, used| teacher_flops(&teacher, signal, 32, used, 100);
+        let pass = 100.0 * forward_flops(&teacher, 32);
+        for signal in [SignalKind::Online, SignalKind::Hidden, SignalKind::Auto, SignalKind::Topk] {
+            assert_eq!(flops(signal, 100), pass, "{signal:?}");
+            assert_eq!(flops(signal, 50), pass / 2.0, "{signal:?}");
+        }
+        assert_eq!(flops(SignalKind::Online, 300), 3.0 * pass);
+        assert_eq!(flops(SignalKind::Hidden, 300), pass + 200.0 * 2.0 * 64_000.0);
+        assert_eq!(flops(SignalKind::Topk, 300), pass);
+    }
 }

@@ -5,7 +5,7 @@
 //!   experiments/NAME.json   the newest plan of each experiment
 //!   students/RUN_ID/        run directories, see [`RunDir`]
 //!   teachers/RUN_ID/        run directories of the teachers that kdx trained
-//!   cache/                  what can be made again: tokens, digests
+//!   cache/                  what can be made again: tokens, teacher signals, digests
 //! ```
 
 mod error;
