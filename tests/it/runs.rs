@@ -8,10 +8,12 @@ use burn::tensor::Device;
 use kdx::data::train_on_texts;
 use kdx::distill::{self, Job, Observer, Outcome};
 use kdx::experiment::config::{
-    LossKind, PathList, RunConfig, ScheduleConfig, ScheduleKind, TeacherConfig, TrainConfig,
+    LossKind, PathList, RunConfig, ScheduleConfig, ScheduleKind, SignalKind, TeacherConfig, TrainConfig,
 };
 use kdx::model;
-use kdx::store::{FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunSummary, Split};
+use kdx::store::{
+    FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, RunSummary, Split,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -379,4 +381,33 @@ fn a_student_starts_from_the_part_of_a_checkpoint_that_fits() {
     let count = |list: &str| report[list].as_array().unwrap().len();
     // Two layers lose their three feed-forward matrices; the third layer's nine tensors are not there.
     assert_eq!((count("loaded"), count("missing"), count("left_over"), count("mismatched")), (14, 9, 0, 6));
+}
+
+#[test]
+fn a_run_that_is_not_done_takes_up_a_changed_record() {
+    let bench = Bench::new();
+    let signal = |signal| {
+        let mut config = golden_config();
+        config.teacher.as_mut().unwrap().signal = signal;
+        config
+    };
+    let recorded = || bench.dir.record().unwrap().config.teacher.unwrap().signal;
+    bench.record(signal(SignalKind::Hidden), RunRole::Student);
+    // Asked for in place of a signal that the disk had no room for.
+    bench.record(signal(SignalKind::Online), RunRole::Student);
+    assert_eq!(recorded(), SignalKind::Online);
+    let status = RunStatus {
+        format_version: FORMAT_VERSION,
+        state: RunState::Finished,
+        attempt: 1,
+        device: "cpu".to_owned(),
+        threads: 1,
+        pid: 1,
+        started: String::new(),
+        updated: String::new(),
+        reason: None,
+    };
+    bench.dir.write_status(&status).unwrap();
+    bench.record(signal(SignalKind::Hidden), RunRole::Student);
+    assert_eq!(recorded(), SignalKind::Online);
 }

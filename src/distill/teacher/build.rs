@@ -15,8 +15,9 @@ use crate::cache::{ByteSize, Element, Loss, WriteLock, Writer};
 use crate::data::{Batch, Dataset};
 use crate::model::Transformer;
 
-/// Tokens in a batch, padding included: enough for the products to run at full speed.
-const BATCH_TOKENS: usize = 4096;
+/// Tokens in a batch, padding included: enough for the products to run at full speed, and no more, for the
+/// teacher's activations are then what a run takes most memory for.
+const BATCH_TOKENS: usize = 2048;
 /// Time between two lines of progress in the log.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 

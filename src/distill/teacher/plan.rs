@@ -117,7 +117,7 @@ impl<'a> Source<'a> {
             rows: rows.iter().sum(),
             width: width as u64,
             element,
-            teacher: format!("{hidden_size}×{layers} {}", self.directory.display()),
+            teacher: format!("{} ({hidden_size}×{layers})", self.directory.display()),
             data: names.collect::<Vec<_>>().join(", "),
             created: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             loss: None,
