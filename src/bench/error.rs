@@ -58,7 +58,7 @@ pub enum BenchError {
     Signal(#[from] Box<DistillError>),
     /// `KDX_CPU` asks for what cannot be had.
     #[error(transparent)]
-    #[diagnostic(help("unset it, or set it to one of these"))]
+    #[diagnostic(transparent)]
     Isa(#[from] IsaError),
     /// Arithmetic on numbers that are not finite would be measured.
     #[error("the loss is {loss} and the norm of the gradient {norm} at step {step}")]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use serde::Serialize;
 
 use super::error::BenchError;
@@ -10,7 +10,8 @@ use super::options::{Options, TeacherSignal};
 use crate::data::{self, Batch, Dataset, Random, Sequence};
 use crate::distill::{DeviceBatch, Gradients, Signal, TrainingState, memory};
 use crate::experiment::config::{OptimizerConfig, Precision};
-use crate::kernels::{Distillation, Taught, distillation_loss};
+use crate::kernels::cpu::release_memory;
+use crate::kernels::{Distillation, PackedHead, Projection, Taught, distillation_loss};
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
 
@@ -199,13 +200,29 @@ fn teacher(
     let signal = Signal::Online(random_model(config, options.precision, device).frozen());
     Ok(match (options.signal, DeviceBatch::new(batch, device)) {
         (TeacherSignal::Hidden, Some(batch)) => {
-            let taught = signal.teach(&batch).map_err(Box::new)?;
+            let taught = as_from_the_cache(signal.teach(&batch).map_err(Box::new)?, options);
             drop(signal);
+            release_memory();
             memory::restart_peak();
             Teacher::Given(taught)
         }
         (TeacherSignal::Hidden, None) | (TeacherSignal::Online, _) => Teacher::Signal(signal),
     })
+}
+
+/// Hidden states in the type that they are stored in, and a head that is nowhere but packed: what training
+/// from the cache has.
+fn as_from_the_cache(taught: Taught, options: &Options) -> Taught {
+    match taught {
+        Taught::Hidden(Projection { hidden, head, .. }) => {
+            let hidden = match options.precision {
+                Precision::Fp32 => hidden,
+                Precision::Bf16 => hidden.cast(DType::BF16),
+            };
+            Taught::Packed(hidden, PackedHead::new(head, options.vocab_size, options.precision.into()))
+        }
+        other => other,
+    }
 }
 
 /// Sequences of random ids with random labels, every one of which counts.

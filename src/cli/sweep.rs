@@ -8,6 +8,7 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use super::{Global, plan, progress, text};
 use crate::experiment::config::{PerDevice, ResourcesConfig};
+use crate::kernels::cpu::Isa;
 use crate::schedule::{self, DeviceName, Job, JobResult, Message, Options, Plan};
 use crate::store::{RunState, Store};
 
@@ -27,6 +28,7 @@ const INTERRUPTED: u8 = 130;
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let began = Instant::now();
+    Isa::from_env()?;
     let experiment = args.experiment.load()?;
     let mut store = global.store();
     let plan = Plan::new(&experiment, &store)?;

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Global;
+use crate::kernels::cpu::Isa;
 use crate::schedule::{self, DeviceName};
 use crate::store::{RunId, RunRole};
 
@@ -33,6 +34,7 @@ enum Role {
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("KDX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    Isa::from_env()?;
     let role = match args.role {
         Role::Student => RunRole::Student,
         Role::Teacher => RunRole::Teacher,

@@ -17,6 +17,7 @@ use super::setup::Setup;
 use super::state::TrainingState;
 use super::steps::Steps;
 use super::teacher::Teacher;
+use crate::kernels::cpu::release_memory;
 use crate::kernels::distillation_loss;
 use crate::model;
 use crate::store::{Evaluation, FORMAT_VERSION, MetricRow, RunDir, RunRecord, RunSummary, Split};
@@ -77,6 +78,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
     let config = &job.record.config;
     let Some(setup) = Setup::new(job, observer, stop)? else { return Ok(Outcome::Interrupted) };
     let Setup { data, teacher, student, student_config, mix } = setup;
+    // A teacher that ran over all of the data left memory behind that training has no use for.
+    release_memory();
     let device = job.device.clone().without_autodiff();
     let taught = teacher.as_ref().and_then(|teacher| teacher.training.as_ref());
 

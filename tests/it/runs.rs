@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use kdx::data::train_on_texts;
 use kdx::distill::{self, Job, Observer, Outcome};
 use kdx::experiment::config::{
-    LossKind, PathList, RunConfig, ScheduleConfig, ScheduleKind, SignalKind, TeacherConfig, TrainConfig,
+    LossKind, PathList, Precision, RunConfig, ScheduleConfig, ScheduleKind, SignalKind, TeacherConfig,
+    TrainConfig,
 };
 use kdx::model;
 use kdx::store::{
@@ -174,6 +175,30 @@ fn a_run_reproduces_the_curve_of_pytorch() {
     assert_eq!((summary.steps, summary.epochs, summary.diverged_at), (30, 10.0, None));
     assert_eq!(summary.validation, None);
     assert!(summary.tokens_per_second > 0.0 && summary.peak_memory > 0);
+}
+
+#[test]
+fn a_run_in_bfloat16_follows_the_curve_within_a_hundredth() {
+    let bench = Bench::new();
+    let mut config = golden_config();
+    config.train.precision = Precision::Bf16;
+    finished(bench.run(config).0);
+    let expected: Value = serde_json::from_slice(&std::fs::read(golden("golden.json")).unwrap()).unwrap();
+    let rows = bench.dir.metrics().unwrap();
+    for (row, expected) in rows.iter().zip(expected["curve_accumulate_1"].as_array().unwrap()) {
+        let number = |key: &str| expected[key].as_f64().unwrap();
+        let what = |part: &str| format!("step {}: {part}", row.step);
+        close(&what("hard"), row.hard_loss, number("hard"), 1e-2);
+        close(&what("soft"), row.soft_loss.unwrap(), number("soft"), 1e-2);
+        close(&what("total"), row.loss, number("total"), 1e-2);
+        close(&what("gradient"), row.grad_norm.unwrap(), number("grad_norm"), 5e-2);
+    }
+    // The rounding is there: these are not the numbers of single precision.
+    let exact = Bench::new();
+    finished(exact.run(golden_config()).0);
+    let exact = exact.dir.metrics().unwrap();
+    let differ = rows.iter().zip(&exact).filter(|(a, b)| a.loss != b.loss).count();
+    assert!(differ > rows.len() / 2, "{differ} of {} losses differ", rows.len());
 }
 
 #[test]

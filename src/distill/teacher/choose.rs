@@ -9,14 +9,14 @@ use super::super::error::DistillError;
 use super::super::train::Observer;
 use super::Signal;
 use super::build::Builder;
-use super::hidden::{Head, HiddenStates};
+use super::hidden::HiddenStates;
 use super::plan::{Plan, Source, Split};
 use super::stored::Stored;
 use super::top::{Shortlist, TopLogits};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
 use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
-use crate::kernels::{HeadProducts, PackedHead};
+use crate::kernels::PackedHead;
 use crate::model::{self, ModelConfig, Transformer};
 
 /// The teacher of a run.
@@ -81,7 +81,7 @@ struct Making<'a, 'o> {
     config: &'a ModelConfig,
     /// The teacher, once it had to be loaded.
     model: Option<Transformer>,
-    head: Option<Head>,
+    head: Option<PackedHead>,
     observer: &'o mut dyn Observer,
     stop: &'o AtomicBool,
 }
@@ -241,17 +241,16 @@ impl<'a> Making<'a, '_> {
 
     /// The output head: the teacher's where it is loaded, else read alone. Both splits share what it is
     /// packed into.
-    fn head(&mut self) -> Result<Head, DistillError> {
+    fn head(&mut self) -> Result<PackedHead, DistillError> {
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }
-        let Request { directory, config, device, .. } = *self.request;
+        let Request { directory, config, device, student_vocab, .. } = *self.request;
         let weight = match &self.model {
             Some(model) => model.head(),
             None => model::load_head(directory, device).map_err(DistillError::teacher)?.0,
         };
-        let how =
-            HeadProducts { precision: config.train.precision.into(), packed: Some(PackedHead::default()) };
-        Ok(self.head.insert(Head { weight, how }).clone())
+        let packed = PackedHead::new(weight, student_vocab, config.train.precision.into());
+        Ok(self.head.insert(packed).clone())
     }
 }

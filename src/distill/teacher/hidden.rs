@@ -7,34 +7,24 @@ use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
 use super::stored::Stored;
 use crate::cache::{Damage, Element};
-use crate::kernels::{HeadProducts, Projection, Taught};
-
-/// The output head of a teacher, and how products with it are made.
-#[derive(Debug, Clone)]
-pub(super) struct Head {
-    pub(super) weight: Tensor<2>,
-    pub(super) how: HeadProducts,
-}
+use crate::kernels::{PackedHead, Taught};
 
 /// The last hidden states of a split, in a file, and the output head that goes with them: all that is in
 /// memory of the teacher.
 #[derive(Debug)]
 pub struct HiddenStates {
     stored: Stored,
-    head: Head,
+    head: PackedHead,
 }
 
 impl HiddenStates {
-    pub(super) fn new(stored: Stored, head: Head) -> Self {
+    pub(super) fn new(stored: Stored, head: PackedHead) -> Self {
         Self { stored, head }
     }
 
     /// See [`Signal::teach`](super::Signal::teach).
     pub(super) fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
-        let read = || {
-            let Head { weight, how } = self.head.clone();
-            Ok(Projection { hidden: self.read(batch)?, head: weight, how }.into())
-        };
+        let read = || Ok(Taught::Packed(self.read(batch)?, self.head.clone()));
         self.stored.read_or(read, |teacher| super::run(teacher, batch))
     }
 

@@ -53,6 +53,11 @@ pub fn bytes(len: usize) -> Bytes {
     unsafe { Bytes::from_controller(Box::new(buffer), len) }
 }
 
+/// Gives idle buffers back to the system.
+pub fn release() {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner).idle.clear();
+}
+
 /// A buffer in use; it goes back on drop.
 struct Buffer(Vec<Line>);
 

@@ -161,6 +161,12 @@ fn list<'a>(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'a str>) ->
 
 impl std::error::Error for IsaError {}
 
+impl miette::Diagnostic for IsaError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(format!("unset {VARIABLE}, or set it to one of these")))
+    }
+}
+
 /// What the inputs of a matrix product are rounded to. Sums are always kept in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Precision {

@@ -31,3 +31,10 @@ pub use gemm::{gemm, gemm_each, gemm_packed};
 pub use isa::{Isa, IsaError, Level, Precision};
 pub use matrix::{Element, MatMut, MatRef};
 pub use pack::PackedMatrix;
+
+/// Gives memory that kernels keep for the next time back to the system: after a piece of work that needs
+/// more than what follows. Threads of the current rayon pool give back theirs.
+pub fn release_memory() {
+    buffer::release();
+    rayon::broadcast(|_| scratch::release());
+}

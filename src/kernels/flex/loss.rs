@@ -14,7 +14,7 @@ use crate::kernels::cpu::{Element, MatRef, Precision};
 use crate::kernels::distillation::{Distillation, Divergence, Measured, TeacherMeasured};
 use crate::kernels::extension::Teacher;
 use burn::backend::Flex;
-use burn::tensor::DType;
+use burn::tensor::{DType, Tensor};
 
 /// A head that never changes, packed by the first loss that it is in.
 #[derive(Clone, Default)]
@@ -25,8 +25,10 @@ impl PackedHead {
     ///
     /// # Panics
     /// Where the head has fewer rows.
-    pub fn new(head: &[f32], hidden: usize, vocab: usize, precision: Precision) -> Self {
-        let rows = MatRef::new(&head[..vocab * hidden], vocab, hidden);
+    pub fn new(head: Tensor<2>, vocab: usize, precision: Precision) -> Self {
+        let [_, hidden] = head.dims();
+        let head = FlexTensor::from_data(head.without_autodiff().into_data());
+        let rows = MatRef::new(&numbers(&head)[..vocab * hidden], vocab, hidden);
         Self(Arc::new(OnceLock::from(Head::new(isa(), precision, rows, false))))
     }
 }

@@ -39,7 +39,7 @@ use rows::{Plan, RowLoss};
 /// A target that does not count.
 pub const IGNORED: i32 = -100;
 /// Bytes of student and teacher logits of a chunk.
-const CHUNK_BYTES: usize = 48 << 20;
+const CHUNK_BYTES: usize = 24 << 20;
 /// Row panels of a chunk.
 const CHUNK_PANELS: usize = 18;
 /// Rows that a task of step 2 takes.
