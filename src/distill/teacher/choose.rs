@@ -219,7 +219,7 @@ impl<'a> Making<'a, '_> {
                     let (observer, stop) = (&mut *self.observer, self.stop);
                     let mut builder =
                         Builder { teacher, device, pad_id: data.pad_id, shortlist, observer, stop };
-                    if !builder.build(plan, lock)? {
+                    if !on_all_processors(|| builder.build(plan, lock))? {
                         return Ok(None);
                     }
                 }
@@ -253,4 +253,16 @@ impl<'a> Making<'a, '_> {
         let packed = PackedHead::new(weight, student_vocab, config.train.precision.into());
         Ok(self.head.insert(packed).clone())
     }
+}
+
+/// Runs `work` on all processors: the workers that have the others wait for what it makes. The number of
+/// threads changes no bit of it.
+fn on_all_processors<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    if rayon::current_num_threads() < processors
+        && let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(processors).build()
+    {
+        return pool.install(work);
+    }
+    work()
 }
