@@ -20,7 +20,7 @@ the products with weights and, in attention, with the positions that the causal 
 pass has twice the operations of the forward pass; both heads count with the loss. They are held against \
 the fastest of several products of 1024 × 1024 matrices on all threads, in the same precision.
 
-KDX_CPU=portable|avx2|avx512|avx512bf16 chooses the instruction set, RAYON_NUM_THREADS the threads.
+KDX_CPU=portable|avx2|avx512|avx512bf16|amx chooses the instruction set, RAYON_NUM_THREADS the threads.
 
 --json prints one object: format_version, student and teacher (hidden_size, layers, heads, kv_heads, \
 intermediate_size, parameters), vocab_size, batch, sequence, precision, device, signal, loss, isa, threads, \

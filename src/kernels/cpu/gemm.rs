@@ -118,8 +118,8 @@ pub(super) fn product<A: Element, C: Element>(
 
     let mut scratch;
     let left = if column_tasks > 1 {
-        scratch = Scratch::take(packed_len(tile.format, tile.rows, k, m));
-        pack(tile.isa, tile.format, tile.rows, a.t(), scratch.f32_mut());
+        scratch = Scratch::take(packed_len(tile.left, tile.rows, k, m));
+        pack(tile.isa, tile.left, tile.rows, a.t(), scratch.f32_mut());
         Left::Packed(scratch.f32())
     } else {
         Left::Rows(a)
@@ -214,7 +214,7 @@ impl Block {
                     for (panel, to) in to.chunks_exact_mut(here * tile.rows).enumerate() {
                         pack_panel(
                             tile.isa,
-                            tile.format,
+                            tile.left,
                             tile.rows,
                             rows,
                             block * DEPTH,

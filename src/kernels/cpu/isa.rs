@@ -21,11 +21,13 @@ pub enum Level {
     Avx512,
     /// As `Avx512`, with `vdpbf16ps` for products of bfloat16 numbers.
     Avx512Bf16,
+    /// As `Avx512Bf16`, with tile registers for products of bfloat16 numbers.
+    Amx,
 }
 
 impl Level {
     /// All levels, least capable first.
-    pub const ALL: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16];
+    pub const ALL: [Level; 5] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16, Level::Amx];
 
     /// The name used in `KDX_CPU` and in reports.
     pub const fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Level {
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
             Level::Avx512Bf16 => "avx512bf16",
+            Level::Amx => "amx",
         }
     }
 
@@ -47,11 +50,16 @@ impl Level {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
+            let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
             match self {
                 Level::Portable => true,
                 Level::Avx2 => avx2,
                 Level::Avx512 => avx512,
-                Level::Avx512Bf16 => avx512 && is_x86_feature_detected!("avx512bf16"),
+                Level::Avx512Bf16 => bf16,
+                Level::Amx => {
+                    static USABLE: OnceLock<bool> = OnceLock::new();
+                    bf16 && *USABLE.get_or_init(super::amx::is_usable)
+                }
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

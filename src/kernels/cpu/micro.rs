@@ -3,7 +3,7 @@
 //! As in GotoBLAS and BLIS (Goto & van de Geijn 2008; Van Zee & van de Geijn 2015), A comes as panels of
 //! `rows` rows and B as panels of `columns` columns, both stored k after k, so that a kernel reads memory
 //! strictly forwards. The sizes are chosen so that the accumulators fill the registers: 14×32 in 28 of 32
-//! 512-bit registers, 6×16 in 12 of 16 256-bit ones.
+//! 512-bit registers, 6×16 in 12 of 16 256-bit ones. (With tile registers it is 32×32: see [`amx`](super::amx).)
 //!
 //! The unit of k is a 32-bit word: one f32, or a pair of bfloat16 numbers (k even in the lower half), of which
 //! `vdpbf16ps` multiplies and adds both. That instruction rounds to nearest even and takes subnormal numbers
@@ -43,14 +43,22 @@ pub(super) enum Format {
     Rounded,
     /// Rounded to bfloat16, two consecutive k in a word.
     Pairs,
+    /// `Pairs`, with zeros up to a whole number of tile depths: right-hand sides for tile registers.
+    TiledRight,
+    /// The words of `TiledRight`, 16 rows by 16 words of k at a time, row after row: left-hand sides for tile
+    /// registers.
+    TiledLeft,
 }
+
+/// Words of k that a tile register takes.
+pub(super) const TILE_DEPTH: usize = 16;
 
 impl Format {
     /// Values of k in a word.
     pub const fn per_word(self) -> usize {
         match self {
             Format::F32 | Format::Rounded => 1,
-            Format::Pairs => 2,
+            Format::Pairs | Format::TiledRight | Format::TiledLeft => 2,
         }
     }
 }
@@ -60,9 +68,12 @@ impl Format {
 pub(super) struct Tile {
     pub rows: usize,
     pub columns: usize,
+    /// How right-hand sides are packed.
     pub format: Format,
+    /// How left-hand sides are packed.
+    pub left: Format,
     pub isa: Isa,
-    kernel: unsafe fn(&Call),
+    pub kernel: unsafe fn(&Call),
 }
 
 impl Tile {
@@ -70,6 +81,7 @@ impl Tile {
     pub fn new(isa: Isa, precision: Precision) -> Tile {
         let format = match (isa.level(), precision) {
             (_, Precision::F32) => Format::F32,
+            (Level::Amx, Precision::Bf16) => Format::TiledRight,
             (Level::Avx512Bf16, Precision::Bf16) => Format::Pairs,
             (_, Precision::Bf16) => Format::Rounded,
         };
@@ -78,13 +90,16 @@ impl Tile {
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => (6, 16, x86::avx2),
             #[cfg(target_arch = "x86_64")]
+            Level::Amx if format == Format::TiledRight => (32, 32, super::amx::multiply),
+            #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16 if format == Format::Pairs => (14, 32, x86::avx512_bf16),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 | Level::Avx512Bf16 => (14, 32, x86::avx512),
+            Level::Avx512 | Level::Avx512Bf16 | Level::Amx => (14, 32, x86::avx512),
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("only x86-64 has these levels"),
         };
-        Tile { rows, columns, format, isa, kernel }
+        let left = if format == Format::TiledRight { Format::TiledLeft } else { format };
+        Tile { rows, columns, format, left, isa, kernel }
     }
 
     /// Runs the kernel.
@@ -104,7 +119,7 @@ impl Tile {
 /// # Safety
 /// As for [`Tile::run`]; `sums` must hold the call's rows.
 #[inline(always)]
-unsafe fn write_back(call: &Call, sums: &[f32], width: usize) {
+pub(super) unsafe fn write_back(call: &Call, sums: &[f32], width: usize) {
     for i in 0..call.rows {
         // SAFETY: row i of the tile is within c.
         let c = unsafe { std::slice::from_raw_parts_mut(call.c.add(i * call.stride), call.columns) };

@@ -5,6 +5,8 @@
 //! every sum has a fixed order. (Different instruction sets may differ in the last bits.)
 
 pub mod adamw;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod attention;
 pub mod buffer;
 pub mod embedding;

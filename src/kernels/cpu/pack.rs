@@ -8,11 +8,11 @@
 use super::isa::Level;
 use super::isa::{Isa, Precision};
 use super::matrix::{Element, MatRef, round_to_bf16};
-use super::micro::{Format, Tile};
+use super::micro::{Format, TILE_DEPTH, Tile};
 use super::scratch::Scratch;
 use super::simd::simd_fn;
 #[cfg(target_arch = "x86_64")]
-use super::transpose::{pack_lines, pack_rows};
+use super::transpose::{pack_lines, pack_rows, pack_tile, pack_tile_lines};
 use rayon::prelude::*;
 
 /// Words of k in a block: a panel of B (32 columns) is then 64 KiB, one of A (14 rows) 28 KiB.
@@ -20,7 +20,11 @@ pub(super) const DEPTH: usize = 512;
 
 /// Words of k that `k` numbers take.
 pub(super) const fn depth_of(format: Format, k: usize) -> usize {
-    k.div_ceil(format.per_word())
+    let words = k.div_ceil(format.per_word());
+    match format {
+        Format::TiledRight | Format::TiledLeft => words.next_multiple_of(TILE_DEPTH),
+        _ => words,
+    }
 }
 
 /// Words that a packed k×n matrix takes.
@@ -66,20 +70,23 @@ pub(super) fn pack_panel<T: Element>(
     column: usize,
     to: &mut [f32],
 ) {
+    let format = match format {
+        Format::TiledLeft => return pack_tiles(isa, source, from, column, to),
+        // As pairs; the words past the end are zeros.
+        Format::TiledRight => Format::Pairs,
+        other => other,
+    };
     #[cfg(target_arch = "x86_64")]
-    if isa.level() >= Level::Avx512 && source.row_stride == 1 && T::IS_F32 {
+    if isa.level() >= Level::Avx512 && source.row_stride == 1 {
         let first = from * format.per_word();
         let count = width.min(source.columns - column);
         let numbers = (source.rows - first).min(to.len() / width * format.per_word());
-        // SAFETY: T is f32.
-        let data =
-            unsafe { std::slice::from_raw_parts(source.data.as_ptr().cast::<f32>(), source.data.len()) };
-        let (data, stride) = (&data[first + column * source.column_stride..], source.column_stride);
+        let (data, stride) = (&source.data[first + column * source.column_stride..], source.column_stride);
         // SAFETY: the isa proves the features.
         return unsafe {
             match width {
-                14 => pack_lines::<14>(format, data, stride, count, numbers, to),
-                32 => pack_lines::<32>(format, data, stride, count, numbers, to),
+                14 => pack_lines::<T, 14>(format, data, stride, count, numbers, to),
+                32 => pack_lines::<T, 32>(format, data, stride, count, numbers, to),
                 _ => unreachable!("no tile of AVX-512 has this width"),
             }
         };
@@ -100,6 +107,34 @@ pub(super) fn pack_panel<T: Element>(
         };
     }
     pack_any(isa, format, width, source, from, column, to);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn pack_tiles<T: Element>(_: Isa, _: MatRef<T>, _: usize, _: usize, _: &mut [f32]) {
+    unreachable!("only x86-64 has tile registers")
+}
+
+/// Packs a panel of 32 rows of a left-hand side for tile registers, whose transpose `source` is.
+#[cfg(target_arch = "x86_64")]
+fn pack_tiles<T: Element>(isa: Isa, source: MatRef<T>, from: usize, column: usize, to: &mut [f32]) {
+    const ROWS: usize = 32;
+    let count = ROWS.min(source.columns - column);
+    for (block, to) in to.chunks_exact_mut(TILE_DEPTH * ROWS).enumerate() {
+        let first = 2 * (from + block * TILE_DEPTH);
+        let numbers = source.rows.saturating_sub(first).min(2 * TILE_DEPTH);
+        if numbers == 0 {
+            to.fill(0.0);
+        } else if source.row_stride == 1 {
+            let data = &source.data[first + column * source.column_stride..];
+            // SAFETY: the isa has AMX, and with it AVX-512 BF16.
+            unsafe { pack_tile_lines(data, source.column_stride, count, numbers, to) };
+        } else {
+            let mut words = [0.0_f32; TILE_DEPTH * ROWS];
+            pack_panel(isa, Format::Pairs, ROWS, source, from + block * TILE_DEPTH, column, &mut words);
+            // SAFETY: as above.
+            unsafe { pack_tile(&words, to) };
+        }
+    }
 }
 
 simd_fn! {
@@ -131,6 +166,7 @@ fn fixed<T: Element, const W: usize>(
     let first = from * format.per_word();
     let width = W.min(source.columns - column);
     let numbers = (source.rows - first).min(to.len() / W * format.per_word());
+    to[numbers.div_ceil(format.per_word()) * W..].fill(0.0);
     let start = first * source.row_stride + column * source.column_stride;
     let data = &source.data[start..];
     let (rs, cs) = (source.row_stride, source.column_stride);
@@ -140,7 +176,9 @@ fn fixed<T: Element, const W: usize>(
         Format::Rounded => {
             words::<T, W>(data, rs, cs, width, numbers, to, |x| f32::from_bits(round_to_bf16(x)))
         }
-        Format::Pairs => pairs::<T, W>(data, rs, cs, width, numbers, to),
+        Format::Pairs | Format::TiledRight | Format::TiledLeft => {
+            pairs::<T, W>(data, rs, cs, width, numbers, to)
+        }
     }
 }
 

@@ -220,7 +220,7 @@ macro_rules! simd_fn {
                 Level::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Level::Avx512 | Level::Avx512Bf16 => unsafe { avx512($($arg),*) },
+                Level::Avx512 | Level::Avx512Bf16 | Level::Amx => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => unreachable!("only x86-64 has these levels"),
             }

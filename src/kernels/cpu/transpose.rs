@@ -14,9 +14,9 @@ use std::arch::x86_64::*;
 ///
 /// # Safety
 /// The processor must have AVX-512 F, BW, DQ and VL, and BF16 for pairs.
-pub(super) unsafe fn pack_lines<const W: usize>(
+pub(super) unsafe fn pack_lines<T: Element, const W: usize>(
     format: Format,
-    data: &[f32],
+    data: &[T],
     stride: usize,
     count: usize,
     numbers: usize,
@@ -26,9 +26,11 @@ pub(super) unsafe fn pack_lines<const W: usize>(
     // SAFETY: the caller promises the features; the lines lie within the data.
     unsafe {
         match format {
-            Format::F32 => words::<W>(data, stride, count, numbers, to, |x| x),
-            Format::Rounded => words::<W>(data, stride, count, numbers, to, |x| round(x)),
-            Format::Pairs => pairs::<W>(data, stride, count, numbers, to),
+            Format::F32 => words::<T, W>(data, stride, count, numbers, to, |x| x),
+            Format::Rounded => words::<T, W>(data, stride, count, numbers, to, |x| round(x)),
+            Format::Pairs | Format::TiledRight | Format::TiledLeft => {
+                pairs::<T, W>(data, stride, count, numbers, to);
+            }
         }
     }
 }
@@ -53,7 +55,57 @@ pub(super) unsafe fn pack_rows<T: Element, const W: usize>(
         match format {
             Format::F32 => single_rows::<T, W>(data, stride, count, numbers, to, |x| x),
             Format::Rounded => single_rows::<T, W>(data, stride, count, numbers, to, |x| round(x)),
-            Format::Pairs => paired_rows::<T, W>(data, stride, count, numbers, to),
+            Format::Pairs | Format::TiledRight | Format::TiledLeft => {
+                paired_rows::<T, W>(data, stride, count, numbers, to);
+            }
+        }
+    }
+}
+
+/// Packs lines of `numbers` numbers, at most 32, as the rows of two tiles of 16×16 words; missing lines, and what
+/// is missing of a line, become zeros.
+///
+/// # Safety
+/// The processor must have AVX-512 F, BW, DQ, VL and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(super) unsafe fn pack_tile_lines<T: Element>(
+    data: &[T],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+) {
+    assert!(count == 0 || data.len() >= (count - 1) * stride + numbers);
+    let masks = [first(numbers), first(numbers.saturating_sub(16))];
+    for (i, to) in to.chunks_exact_mut(16).enumerate() {
+        let masks = if i < count { masks } else { [0; 2] };
+        let from = data.as_ptr().wrapping_add(i * stride);
+        // SAFETY: line i exists where its masks are not empty, and lanes after its end are not read; sixteen words
+        // are written.
+        unsafe {
+            let (low, high) = (load(masks[0], from), load(masks[1], from.wrapping_add(16)));
+            let row = std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));
+            _mm512_storeu_ps(to.as_mut_ptr(), row);
+        }
+    }
+}
+
+/// From 16 words of k of 32 columns, `words[k * 32 + column]`, two tiles of 16 rows: `to[row * 16 + k]`.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn pack_tile(words: &[f32], to: &mut [f32]) {
+    assert!(words.len() >= 512 && to.len() >= 512);
+    for tile in 0..2 {
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (k, row) in block.iter_mut().enumerate() {
+            // SAFETY: sixteen words are read.
+            *row = unsafe { _mm512_loadu_ps(words.as_ptr().add(k * 32 + tile * 16)) };
+        }
+        for (i, row) in transpose(block).into_iter().enumerate() {
+            // SAFETY: sixteen words are written.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr().add(tile * 256 + i * 16), row) };
         }
     }
 }
@@ -144,8 +196,8 @@ fn first(n: usize) -> u16 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn words<const W: usize>(
-    data: &[f32],
+unsafe fn words<T: Element, const W: usize>(
+    data: &[T],
     stride: usize,
     count: usize,
     numbers: usize,
@@ -161,7 +213,7 @@ unsafe fn words<const W: usize>(
                     // SAFETY: line j + i exists, and lanes after its end are not read.
                     *line = unsafe {
                         let from = data.as_ptr().add((j + i) * stride + k);
-                        convert(_mm512_maskz_loadu_ps(first(numbers - k), from))
+                        convert(load(first(numbers - k), from))
                     };
                 }
             }
@@ -171,7 +223,13 @@ unsafe fn words<const W: usize>(
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn pairs<const W: usize>(data: &[f32], stride: usize, count: usize, numbers: usize, to: &mut [f32]) {
+unsafe fn pairs<T: Element, const W: usize>(
+    data: &[T],
+    stride: usize,
+    count: usize,
+    numbers: usize,
+    to: &mut [f32],
+) {
     let depth = to.len() / W;
     for j in (0..W).step_by(16) {
         for k in (0..depth).step_by(16) {
@@ -182,8 +240,8 @@ unsafe fn pairs<const W: usize>(data: &[f32], stride: usize, count: usize, numbe
                 let from = data.as_ptr().wrapping_add((j + i) * stride + 2 * k);
                 // SAFETY: line j + i exists, and lanes after its end are not read.
                 *line = unsafe {
-                    let low = _mm512_maskz_loadu_ps(masks[0], from);
-                    let high = _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(16));
+                    let low = load(masks[0], from);
+                    let high = load(masks[1], from.wrapping_add(16));
                     std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
                 };
             }

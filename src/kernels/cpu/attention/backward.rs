@@ -5,7 +5,7 @@ use super::super::matrix::{MatRef, Shared};
 use super::super::micro::Tile;
 use super::super::scratch::Scratch;
 use super::super::vector::{dot, exp_lanes};
-use super::local::{self, Right, multiply, pack};
+use super::local::{self, Right, multiply, pack_left, pack_right};
 use super::simd::simd_fn;
 use super::{AttentionPath, AttentionShape, KEYS, QUERY_PANELS};
 use rayon::prelude::*;
@@ -67,7 +67,7 @@ unsafe fn key_head(
             }
         }
         for ((to, len), source) in packed.iter_mut().zip([k.t(), v.t(), k]) {
-            pack(tile, tile.columns, source, &mut to.f32_mut()[j * *len..][..*len]);
+            pack_right(tile, source, &mut to.f32_mut()[j * *len..][..*len]);
         }
     }
     let part = |which: usize, j: usize, rows: usize| {
@@ -89,10 +89,10 @@ unsafe fn key_head(
             let (query, at) = (shape.query(batch, from, head), ((batch * seq + from) * heads + head) * d);
             let q = MatRef::with_strides(&saved.qkv[query..], count, d, row, 1);
             let dout = MatRef::with_strides(&saved.dout[at..], count, d, heads * d, 1);
-            pack(tile, tile.rows, q.t(), q_left.f32_mut());
-            pack(tile, tile.rows, dout.t(), dout_left.f32_mut());
-            pack(tile, tile.columns, q, q_right.f32_mut());
-            pack(tile, tile.columns, dout, dout_right.f32_mut());
+            pack_left(tile, q, q_left.f32_mut());
+            pack_left(tile, dout, dout_left.f32_mut());
+            pack_right(tile, q, q_right.f32_mut());
+            pack_right(tile, dout, dout_right.f32_mut());
             for (i, delta) in deltas[..count].iter_mut().enumerate() {
                 let at = at + i * heads * d;
                 *delta = dot(tile.isa, &saved.dout[at..][..d], &saved.out[at..][..d]);
@@ -142,13 +142,13 @@ unsafe fn key_head(
                 let operand = operand.f32_mut();
                 // SAFETY: rows of this task's own heads.
                 unsafe {
-                    pack(tile, tile.rows, MatRef::new(p, count, n), operand);
+                    pack_left(tile, MatRef::new(p, count, n).t(), operand);
                     let to = gradients.get().add(shape.value(batch, first, kv_head));
                     multiply(tile, [n, count, d], 1.0, operand, right(&dout_right), 1.0, to, row);
-                    pack(tile, tile.rows, MatRef::new(dp, count, n), operand);
+                    pack_left(tile, MatRef::new(dp, count, n).t(), operand);
                     let to = gradients.get().add(shape.key(batch, first, kv_head));
                     multiply(tile, [n, count, d], 1.0, operand, right(&q_right), 1.0, to, row);
-                    pack(tile, tile.rows, MatRef::new(dp, count, n).t(), operand);
+                    pack_left(tile, MatRef::new(dp, count, n), operand);
                     let k_along = part(2, j, KEYS.min(seq - first));
                     let beta = if j == 0 { 0.0 } else { 1.0 };
                     let to = gradients.get().add(query);

@@ -4,7 +4,7 @@ use super::super::matrix::{MatRef, Shared};
 use super::super::micro::Tile;
 use super::super::scratch::Scratch;
 use super::super::vector::{exp_lanes, max_of};
-use super::local::{self, Right, multiply, pack};
+use super::local::{self, Right, multiply, pack_left, pack_right};
 use super::simd::simd_fn;
 use super::{AttentionPath, AttentionShape, KEYS, QUERY_PANELS};
 use rayon::prelude::*;
@@ -45,10 +45,10 @@ unsafe fn key_head(
     for (j, keys) in keys.f32_mut().chunks_exact_mut(key_len).enumerate() {
         let count = KEYS.min(seq - j * KEYS);
         let k = MatRef::with_strides(&qkv[shape.key(batch, j * KEYS, kv_head)..], count, d, row, 1);
-        pack(tile, tile.columns, k.t(), keys);
+        pack_right(tile, k.t(), keys);
         let v = MatRef::with_strides(&qkv[shape.value(batch, j * KEYS, kv_head)..], count, d, row, 1);
         let values = &mut values.f32_mut()[j * value_len..][..value_len];
-        pack(tile, tile.columns, v, values);
+        pack_right(tile, v, values);
     }
     let mut queries = Scratch::take(local::len(tile, tile.rows, d, rows));
     let mut packed = Scratch::take(local::len(tile, tile.rows, KEYS, rows));
@@ -58,7 +58,7 @@ unsafe fn key_head(
         for from in (0..seq).step_by(rows) {
             let count = rows.min(seq - from);
             let q = MatRef::with_strides(&qkv[shape.query(batch, from, head)..], count, d, row, 1);
-            pack(tile, tile.rows, q.t(), queries.f32_mut());
+            pack_left(tile, q, queries.f32_mut());
             let (mut max, mut total) = (vec![f32::NEG_INFINITY; count], vec![0.0_f32; count]);
             let sums = &mut sums.f32_mut()[..count * d];
             for j in 0..(from + count).div_ceil(KEYS) {
@@ -91,7 +91,7 @@ unsafe fn key_head(
                         scale(tile.isa, &mut sums[i * d..][..d], decay);
                     }
                 }
-                pack(tile, tile.rows, MatRef::new(scores, count, n).t(), packed.f32_mut());
+                pack_left(tile, MatRef::new(scores, count, n), packed.f32_mut());
                 let values =
                     Right { words: &values.f32()[j * value_len..][..value_len], rows: KEYS.min(seq - first) };
                 let beta = if j == 0 { 0.0 } else { 1.0 };

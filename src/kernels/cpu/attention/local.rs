@@ -1,7 +1,7 @@
 //! Small products on one thread, of operands packed next to where they are used.
 
 use super::super::matrix::MatRef;
-use super::super::micro::{Call, Tile};
+use super::super::micro::{Call, Format, Tile};
 use super::super::pack::{depth_of, pack_panel};
 
 /// Words that a packed k×n operand takes.
@@ -9,13 +9,21 @@ pub fn len(tile: &Tile, width: usize, k: usize, n: usize) -> usize {
     depth_of(tile.format, k) * n.next_multiple_of(width)
 }
 
-/// Packs a k×n matrix into panels of all its depth: as the right operand with the tile's columns for the width,
-/// as the left one, given its transpose, with the tile's rows.
-pub fn pack(tile: &Tile, width: usize, source: MatRef, to: &mut [f32]) {
+/// Packs a k×n matrix into panels of all its depth, as a right operand.
+pub fn pack_right(tile: &Tile, source: MatRef, to: &mut [f32]) {
+    pack(tile, tile.format, tile.columns, source, to);
+}
+
+/// Packs a m×k matrix into panels of all its depth, as a left operand.
+pub fn pack_left(tile: &Tile, source: MatRef, to: &mut [f32]) {
+    pack(tile, tile.left, tile.rows, source.t(), to);
+}
+
+fn pack(tile: &Tile, format: Format, width: usize, source: MatRef, to: &mut [f32]) {
     let depth = depth_of(tile.format, source.rows);
     let to = &mut to[..len(tile, width, source.rows, source.columns)];
     for (panel, to) in to.chunks_exact_mut((depth * width).max(1)).enumerate() {
-        pack_panel(tile.isa, tile.format, width, source, 0, panel * width, to);
+        pack_panel(tile.isa, format, width, source, 0, panel * width, to);
     }
 }
 

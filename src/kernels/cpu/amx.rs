@@ -1,0 +1,315 @@
+//! Products of bfloat16 numbers in tile registers (Intel AMX).
+//!
+//! A tile register holds 16 rows of 64 bytes. `tdpbf16ps` adds to a tile of 16×16 sums the product of a tile of A
+//! (16 rows by 16 pairs along k) and one of B (16 pairs along k by 16 columns); it rounds to nearest even and takes
+//! subnormal numbers for zero, as `vdpbf16ps` does. Four tiles of sums, two of A and two of B are all there are: 32×32
+//! numbers of C at a time.
+//!
+//! The intrinsics are not stable, so the loop is written in assembly. The kernel of the operating system gives a
+//! process the use of the registers when it is asked; whether they then do what is written here is tried once,
+//! in a child process, so that a machine on which they do not only loses their speed.
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+use super::micro::{Call, TILE_DEPTH, write_back};
+
+/// Rows and columns of C that a call makes.
+const SIDE: usize = 32;
+
+/// What `ldtilecfg` reads: palette 1, and eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+static CONFIGURATION: Configuration = {
+    let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
+    let mut tile = 0;
+    while tile < 8 {
+        row_bytes[tile] = 64;
+        rows[tile] = 16;
+        tile += 1;
+    }
+    Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
+};
+
+/// Sums of a call, before they go to C.
+#[repr(C, align(64))]
+struct Sums([f32; SIDE * SIDE]);
+
+/// The kernel: A as tiles ([`Format::TiledLeft`](super::micro::Format::TiledLeft)), B as pairs.
+///
+/// # Safety
+/// As for `Tile::run`; the processor must have AMX BF16, and the process the use of it. `depth` is a positive
+/// multiple of [`TILE_DEPTH`].
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn multiply(call: &Call) {
+    debug_assert!(call.depth > 0 && call.depth.is_multiple_of(TILE_DEPTH));
+    let mut sums = Sums([0.0; SIDE * SIDE]);
+    // SAFETY: a block of 16 words of k is 2 KiB of A, two tiles one after the other, and 2 KiB of B, rows of 128
+    // bytes that hold a row of either tile; the panels hold `depth` words. `ldtilecfg` clears the registers, and
+    // `tilerelease` leaves none in use. The sums are 32 rows of 128 bytes.
+    unsafe {
+        asm!(
+            "ldtilecfg [{configuration}]",
+            "2:",
+            "tileloadd tmm4, [{a} + {a_row}*1]",
+            "tileloadd tmm5, [{a} + {a_row}*1 + 1024]",
+            "tileloadd tmm6, [{b} + {b_row}*1]",
+            "tileloadd tmm7, [{b} + {b_row}*1 + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {a}, 2048",
+            "add {b}, 2048",
+            "dec {blocks}",
+            "jnz 2b",
+            "tilestored [{sums} + {b_row}*1], tmm0",
+            "tilestored [{sums} + {b_row}*1 + 64], tmm1",
+            "tilestored [{sums} + {b_row}*1 + 2048], tmm2",
+            "tilestored [{sums} + {b_row}*1 + 2112], tmm3",
+            "tilerelease",
+            configuration = in(reg) &raw const CONFIGURATION,
+            a = inout(reg) call.a => _,
+            b = inout(reg) call.b => _,
+            blocks = inout(reg) call.depth / TILE_DEPTH => _,
+            a_row = in(reg) 64_usize,
+            b_row = in(reg) 128_usize,
+            sums = in(reg) sums.0.as_mut_ptr(),
+            options(nostack),
+        );
+        write_back(call, &sums.0, SIDE);
+    }
+}
+
+/// Whether processor and operating system have the registers and this process may use them, and products come
+/// out right. Asks the operating system for the permission.
+pub(super) fn is_usable() -> bool {
+    has_registers() && may_use_registers() && products_are_right_in_a_child()
+}
+
+/// Whether the processor has AMX BF16 and the operating system keeps the registers of its processes.
+fn has_registers() -> bool {
+    const XSAVE_ENABLED: u32 = 1 << 27;
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    const TILE_STATE: u64 = 0b11 << 17;
+    let (leaves, basic) = (__cpuid(0).eax, __cpuid(1));
+    if leaves < 7 || basic.ecx & XSAVE_ENABLED == 0 {
+        return false;
+    }
+    let features = __cpuid_count(7, 0).edx;
+    // SAFETY: the processor has `xgetbv` where the operating system has enabled it.
+    let kept = unsafe { xcr0() };
+    features & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE && kept & TILE_STATE == TILE_STATE
+}
+
+/// # Safety
+/// The operating system must have enabled `xgetbv`.
+#[target_feature(enable = "xsave")]
+unsafe fn xcr0() -> u64 {
+    // SAFETY: passed on.
+    unsafe { _xgetbv(0) }
+}
+
+/// Asks Linux for the use of the tile registers (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`).
+#[cfg(target_os = "linux")]
+fn may_use_registers() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes only what this process may do.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_use_registers() -> bool {
+    false
+}
+
+/// Tries a product in a child process, which a wrong instruction or missing register would end.
+#[cfg(target_os = "linux")]
+fn products_are_right_in_a_child() -> bool {
+    // SAFETY: the child calls nothing that allocates or takes a lock, and ends without running destructors; the
+    // parent waits for it.
+    unsafe {
+        match libc::fork() {
+            -1 => false,
+            0 => {
+                libc::alarm(10);
+                let right = std::panic::catch_unwind(products_are_right).unwrap_or(false);
+                libc::_exit(i32::from(!right))
+            }
+            child => {
+                let mut status = 0;
+                while libc::waitpid(child, &raw mut status, 0) == -1 {
+                    if std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+                        return false;
+                    }
+                }
+                libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn products_are_right_in_a_child() -> bool {
+    false
+}
+
+/// Three blocks of small integers, whose products and sums are exact: the kernel against the definition.
+#[cfg(target_os = "linux")]
+fn products_are_right() -> bool {
+    #[repr(align(64))]
+    struct Panel([f32; 3 * TILE_DEPTH * SIDE]);
+    const DEPTH: usize = 3 * TILE_DEPTH;
+    // The lower and the upper number of a word.
+    let number = |seed: usize, i: usize, half: usize| ((seed + 7 * i + 3 * half) % 13) as f32 - 6.0;
+    let word = |seed: usize, i: usize| {
+        let [low, high] = [0, 1].map(|half| number(seed, i, half).to_bits() >> 16);
+        f32::from_bits(high << 16 | low)
+    };
+    let (mut a, mut b) = (Panel([0.0; DEPTH * SIDE]), Panel([0.0; DEPTH * SIDE]));
+    for (i, (a, b)) in a.0.iter_mut().zip(&mut b.0).enumerate() {
+        (*a, *b) = (word(1, i), word(5, i));
+    }
+    let mut c = [0.5_f32; SIDE * SIDE];
+    let call = Call {
+        rows: SIDE,
+        columns: SIDE,
+        depth: DEPTH,
+        a: a.0.as_ptr(),
+        b: b.0.as_ptr(),
+        c: c.as_mut_ptr(),
+        stride: SIDE,
+        alpha: 2.0,
+        beta: 1.0,
+    };
+    // SAFETY: the panels and c have these sizes; whether the instructions are there is what the child is for.
+    unsafe { multiply(&call) };
+    (0..SIDE * SIDE).all(|place| {
+        let (row, column) = (place / SIDE, place % SIDE);
+        let mut sum = 0.0;
+        for k in 0..DEPTH {
+            let (block, k_in) = (k / TILE_DEPTH, k % TILE_DEPTH);
+            let in_a = block * TILE_DEPTH * SIDE + row / 16 * 256 + row % 16 * 16 + k_in;
+            let in_b = k * SIDE + column;
+            for half in 0..2 {
+                sum += number(1, in_a, half) * number(5, in_b, half);
+            }
+        }
+        c[place] == 0.5 + 2.0 * sum
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::super::gemm::product;
+    use super::super::gemm_tests::{noise, on_threads};
+    use super::super::isa::{Isa, Level};
+    use super::super::matrix::{MatMut, MatRef};
+    use super::super::micro::{Format, Tile};
+    use super::super::pack::{Panels, pack, packed_len};
+    use super::super::scratch::Scratch;
+    use super::*;
+
+    /// What the kernel does, instruction by instruction, on tiles that are arrays.
+    unsafe fn emulated(call: &Call) {
+        type Registers = [[f32; 16]; 16];
+        let load = |from: *const f32, row: usize| -> Registers {
+            // SAFETY: as for the kernel.
+            std::array::from_fn(|i| std::array::from_fn(|j| unsafe { *from.add(i * row + j) }))
+        };
+        let halves = |word: f32| {
+            let bits = word.to_bits();
+            [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
+        };
+        let dot = |sums: &mut Registers, a: &Registers, b: &Registers| {
+            for (sums, a) in sums.iter_mut().zip(a) {
+                for (k, &a) in a.iter().enumerate() {
+                    for (sum, &b) in sums.iter_mut().zip(&b[k]) {
+                        let ([a0, a1], [b0, b1]) = (halves(a), halves(b));
+                        *sum = a1.mul_add(b1, a0.mul_add(b0, *sum));
+                    }
+                }
+            }
+        };
+        let mut sums = [[[0.0; 16]; 16]; 4];
+        for block in 0..call.depth / TILE_DEPTH {
+            let (a, b) = (call.a.wrapping_add(block * 512), call.b.wrapping_add(block * 512));
+            let (a, b) =
+                ([load(a, 16), load(a.wrapping_add(256), 16)], [load(b, 32), load(b.wrapping_add(16), 32)]);
+            for (tile, sums) in sums.iter_mut().enumerate() {
+                dot(sums, &a[tile / 2], &b[tile % 2]);
+            }
+        }
+        let flat: Vec<f32> = (0..SIDE * SIDE)
+            .map(|i| sums[i / SIDE / 16 * 2 + i % SIDE / 16][i / SIDE % 16][i % 16])
+            .collect();
+        // SAFETY: passed on.
+        unsafe { write_back(call, &flat, SIDE) }
+    }
+
+    fn tile(kernel: unsafe fn(&Call)) -> Option<Tile> {
+        let isa = Isa::new(Level::Avx512Bf16).ok()?;
+        let (format, left) = (Format::TiledRight, Format::TiledLeft);
+        Some(Tile { rows: SIDE, columns: SIDE, format, left, isa, kernel })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn packing_for_tiles_and_their_order_give_the_product(
+            m in 1_usize..100, k in 1_usize..1300, n in 1_usize..70, strides in 0_usize..3, narrow: bool,
+        ) {
+            let Some(tile) = tile(emulated) else { return Ok(()) };
+            let (a_data, b_data) = (noise(1, m * k * 2), noise(2, k * n));
+            let a16: Vec<bf16> = a_data.iter().map(|&x| bf16::from_f32(x)).collect();
+            let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
+            let (row, column) = [(k, 1), (1, m), (2 * k, 2)][strides];
+            let b = MatRef::new(&b_data, k, n);
+            let mut words = Scratch::take(packed_len(tile.format, tile.columns, k, n));
+            words.f32_mut().fill(f32::NAN);
+            pack(tile.isa, tile.format, tile.columns, b, words.f32_mut());
+            let panels = Panels { words: words.f32(), rows: k, columns: n };
+            let mut c = vec![1.0_f32; m * n];
+            let run = |c: &mut [f32]| {
+                let c = MatMut::new(c, m, n);
+                if narrow {
+                    product(&tile, 0.5, MatRef::with_strides(&a16, m, k, row, column), panels, 2.0, c);
+                } else {
+                    product(&tile, 0.5, MatRef::with_strides(&a_data, m, k, row, column), panels, 2.0, c);
+                }
+            };
+            run(&mut c);
+            for i in 0..m {
+                for j in 0..n {
+                    let terms = (0..k).map(|p| round(a_data[i * row + p * column]) * round(b_data[p * n + j]));
+                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+                    let expected = 2.0 + 0.5 * sum;
+                    let found = f64::from(c[i * n + j]);
+                    prop_assert!((found - expected).abs() <= 1e-6 * (size + 2.0), "{found} {expected}");
+                }
+            }
+            let mut again = vec![1.0_f32; m * n];
+            on_threads(3, || run(&mut again));
+            prop_assert!(again == c);
+        }
+    }
+
+    #[test]
+    fn the_registers_are_used_where_they_are_and_right() {
+        // Where there are none this says so, and no instruction of theirs is run.
+        assert_eq!(Level::Amx.is_available(), is_usable());
+        assert!(!is_usable() || has_registers());
+    }
+}
