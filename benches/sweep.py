@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--large-steps", type=int, default=4, help="steps of an epoch in question 3 (default: 4)")
     parser.add_argument("--vocab", type=int, default=6400)
     parser.add_argument("--modes", nargs="*", default=["bf16", "bf16 --compile"], help="modes of PyTorch to try")
+    parser.add_argument("--questions", nargs="*", type=int, default=[1, 2, 3], help="which to answer (default: all)")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here as well")
     return parser.parse_args()
 
@@ -122,11 +123,7 @@ def peer(options, mode, steps):
     return {"mode": mode, "step": step, "around": around, "process": around + steps * step}
 
 
-def main():
-    options = arguments()
-    if os.getloadavg()[0] > 0.5:
-        print(f"the machine is not idle (load {os.getloadavg()[0]:.2f}): figures will be off", file=sys.stderr)
-    figures = {"steps_per_run": options.steps * EPOCHS, "points": len(TEMPERATURES) * len(ALPHAS)}
+def time_points(options, figures):
     with tempfile.TemporaryDirectory(prefix="kdx-sweep-") as folder:
         folder = pathlib.Path(folder)
         write_data(folder / "train.jsonl", options.steps * BATCH, options.vocab)
@@ -139,16 +136,21 @@ def main():
         share = figures["ninth"] / figures["sweep"]
         print(f"8 points, {figures['steps_per_run']} steps each: {figures['sweep']:.1f} s")
         print(f"a ninth point: {figures['ninth']:.1f} s, {share:.2f} of the eight")
-    if options.python:
-        runs = [run for mode in options.modes if (run := peer(options, mode, figures["steps_per_run"]))]
-        if not runs:
-            sys.exit("PyTorch failed in every mode")
-        best = min(runs, key=lambda run: run["process"])
-        figures["peer"] = runs
-        figures["peer_eight"] = best["process"] * figures["points"]
-        print(f"PyTorch ({best['mode']}), 8 times: {figures['peer_eight']:.1f} s "
-              f"({best['around']:.1f} s around {figures['steps_per_run']} steps of {best['step']:.2f} s each)")
-        print(f"ratio: {figures['sweep'] / figures['peer_eight']:.2f} of PyTorch's time")
+
+
+def time_peer(options, figures):
+    runs = [run for mode in options.modes if (run := peer(options, mode, figures["steps_per_run"]))]
+    if not runs:
+        sys.exit("PyTorch failed in every mode")
+    best = min(runs, key=lambda run: run["process"])
+    figures["peer"] = runs
+    figures["peer_eight"] = best["process"] * figures["points"]
+    print(f"PyTorch ({best['mode']}), 8 times: {figures['peer_eight']:.1f} s "
+          f"({best['around']:.1f} s around {figures['steps_per_run']} steps of {best['step']:.2f} s each)")
+    print(f"ratio: {figures['sweep'] / figures['peer_eight']:.2f} of PyTorch's time")
+
+
+def time_signals(options, figures):
     with tempfile.TemporaryDirectory(prefix="kdx-sweep-") as folder:
         folder = pathlib.Path(folder)
         write_data(folder / "train.jsonl", options.large_steps * BATCH, options.vocab)
@@ -165,6 +167,19 @@ def main():
         ratio = figures["large_online"] / figures["large_hidden"]
         print(f"teacher {options.large_teacher}: online {figures['large_online']:.1f} s, "
               f"from the cache {figures['large_hidden']:.1f} s, {ratio:.2f} times faster")
+
+
+def main():
+    options = arguments()
+    if os.getloadavg()[0] > 0.5:
+        print(f"the machine is not idle (load {os.getloadavg()[0]:.2f}): figures will be off", file=sys.stderr)
+    figures = {"steps_per_run": options.steps * EPOCHS, "points": len(TEMPERATURES) * len(ALPHAS)}
+    if not {1, 2}.isdisjoint(options.questions):
+        time_points(options, figures)
+    if 1 in options.questions and options.python:
+        time_peer(options, figures)
+    if 3 in options.questions:
+        time_signals(options, figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
