@@ -103,9 +103,9 @@ pub(super) struct Measured {
 /// What the student learns from, besides the labels.
 enum Teacher {
     /// A signal that is computed in each step.
-    Signal(Signal),
+    Signal(Box<Signal>),
     /// What the signal gives for the batch, computed before.
-    Given(Taught),
+    Given(Box<Taught>),
     None,
 }
 
@@ -145,7 +145,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         clock.was(Part::StudentForward);
         let taught = match &teacher {
             Teacher::Signal(signal) => Some(signal.teach(&batch).map_err(Box::new)?),
-            Teacher::Given(taught) => Some(taught.clone()),
+            Teacher::Given(taught) => Some(Taught::clone(taught)),
             Teacher::None => None,
         };
         clock.was(Part::Teacher);
@@ -204,9 +204,9 @@ fn teacher(
             drop(signal);
             release_memory();
             memory::restart_peak();
-            Teacher::Given(taught)
+            Teacher::Given(Box::new(taught))
         }
-        (TeacherSignal::Hidden, None) | (TeacherSignal::Online, _) => Teacher::Signal(signal),
+        (TeacherSignal::Hidden, None) | (TeacherSignal::Online, _) => Teacher::Signal(Box::new(signal)),
     })
 }
 

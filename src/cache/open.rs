@@ -21,7 +21,7 @@ pub fn path(cache_dir: &Path, key: &str) -> PathBuf {
 #[derive(Debug)]
 pub enum Opened {
     /// It is there.
-    Ready(SignalFile),
+    Ready(Box<SignalFile>),
     /// It is not, or it is damaged, and this process alone may write it.
     Missing(WriteLock),
     /// `stop` was set while another process was writing it.
@@ -47,14 +47,14 @@ pub fn open(path: &Path, expected: &Header, rows: &[u64], stop: &AtomicBool) -> 
     let mut has_said = false;
     loop {
         if let Some(file) = look() {
-            return Ok(Opened::Ready(file));
+            return Ok(Opened::Ready(Box::new(file)));
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(Opened::Stopped);
         }
         if let Some(lock) = try_write_lock(path)? {
             // Another process may have finished it between our looking and our locking.
-            return Ok(look().map_or(Opened::Missing(lock), Opened::Ready));
+            return Ok(look().map_or(Opened::Missing(lock), |file| Opened::Ready(Box::new(file))));
         }
         if !std::mem::replace(&mut has_said, true) {
             tracing::info!("another process is writing {}; waiting for it", path.display());

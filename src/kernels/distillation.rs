@@ -197,15 +197,14 @@ pub fn distillation_loss(
     let teacher = into_extension(teacher.filter(|_| mix.divergence.is_some()));
     let targets = targets.without_autodiff().into_dispatch();
     let (hidden, head) = (hidden.into_dispatch(), head.into_dispatch());
-    let (total, hard, soft, hidden_gradient, head_gradient) =
+    let (losses, hidden_gradient, head_gradient) =
         Dispatch::loss_with_gradients(hidden, head, teacher, targets, how, *mix);
+    let losses: Tensor<1> = Tensor::from_dispatch(losses);
+    let [total, hard, soft] = [0, 1, 2].map(|which| losses.clone().narrow(0, which, 1));
     let (hidden, head) = (student.hidden.into_dispatch(), student.head.into_dispatch());
-    let total = Dispatch::known_gradients(total, hidden, head, hidden_gradient, head_gradient);
-    Losses {
-        total: Tensor::from_dispatch(total),
-        hard: Tensor::from_dispatch(hard),
-        soft: mix.divergence.map(|_| Tensor::from_dispatch(soft)),
-    }
+    let total =
+        Dispatch::known_gradients(total.into_dispatch(), hidden, head, hidden_gradient, head_gradient);
+    Losses { total: Tensor::from_dispatch(total), hard, soft: mix.divergence.map(|_| soft) }
 }
 
 /// Measures the same rows without a gradient: sums of losses, and the most likely tokens. Shapes as

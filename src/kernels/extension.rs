@@ -101,7 +101,7 @@ pub(super) trait Kernels: Backend {
         spec: AttentionSpec,
     ) -> FloatTensor<Self>;
 
-    /// Losses `[1]`: the mixture, hard, soft; and the mixture's gradient in hidden states and head. No
+    /// Losses `[3]`: the mixture, hard, soft; and the mixture's gradient in hidden states and head. No
     /// derivative of its own: [`Kernels::known_gradients`] puts it into a graph.
     fn loss_with_gradients(
         hidden: FloatTensor<Self>,
@@ -110,7 +110,7 @@ pub(super) trait Kernels: Backend {
         targets: IntTensor<Self>,
         how: HeadProducts,
         mix: Distillation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Sums over rows. No derivative.
     fn measure(
@@ -201,10 +201,9 @@ impl Kernels for Flex {
         targets: IntTensor<Self>,
         how: HeadProducts,
         mix: Distillation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let found = loss::with_gradients(hidden, head, teacher, targets, &how, &mix);
-        let [total, hard, soft] = found.losses;
-        (total, hard, soft, found.hidden, found.head)
+        (found.losses, found.hidden, found.head)
     }
 
     fn measure(
@@ -294,12 +293,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         targets: IntTensor<Self>,
         how: HeadProducts,
         mix: Distillation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
-        let found = Flex::loss_with_gradients(hidden, head, teacher.into_primitive(), targets, how, mix);
-        let (total, hard, soft, hidden, head) = found;
-        let outside = Self::from_inner;
-        (outside(total), outside(hard), outside(soft), outside(hidden), outside(head))
+        let teacher = teacher.into_primitive();
+        let (losses, hidden, head) = Flex::loss_with_gradients(hidden, head, teacher, targets, how, mix);
+        (Self::from_inner(losses), Self::from_inner(hidden), Self::from_inner(head))
     }
 
     fn measure(

@@ -42,12 +42,15 @@ pub(super) fn read(
     Ok(reader.found)
 }
 
+/// The numbers of a tensor, and its shape.
+pub(super) type Numbers = (Vec<f32>, Vec<usize>);
+
 /// Reads one tensor of a model directory and nothing else of its files but their headers; its shape
 /// comes with it. None where there is no such tensor.
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<(Vec<f32>, Vec<usize>)>, ModelError> {
+pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<Numbers>, ModelError> {
     let path = match Files::of(directory)? {
         Files::Single(path) => path,
         Files::Shards(index) => match read_index(&index)?.get(name) {

@@ -35,7 +35,7 @@ fn config(bench: &Bench, signal: SignalKind) -> RunConfig {
 fn records(count: usize, offset: usize) -> String {
     let line = |n: usize| {
         let ids: Vec<i64> = (0..2 + (n * 7) % 19).map(|i| ((n * 31 + i * 17) % 60) as i64).collect();
-        let counts = |i: usize| n % 6 == 5 && i > 1 || n % 6 != 5 && (i + n) % 3 != 0 || i == 1;
+        let counts = |i: usize| n % 6 == 5 && i > 1 || n % 6 != 5 && !(i + n).is_multiple_of(3) || i == 1;
         let labels: Vec<i64> =
             ids.iter().enumerate().map(|(i, &id)| if counts(i) { id } else { -100 }).collect();
         serde_json::json!({ "input_ids": ids, "labels": labels }).to_string() + "\n"

@@ -210,7 +210,7 @@ impl<'a> Making<'a, '_> {
         // What was just written is there; if not, something removes it, and will again.
         for _ in 0..2 {
             match cache::open(&plan.path, &plan.header, &plan.rows, self.stop)? {
-                Opened::Ready(file) => return Ok(Some(file)),
+                Opened::Ready(file) => return Ok(Some(*file)),
                 Opened::Stopped => return Ok(None),
                 Opened::Missing(lock) => {
                     self.teacher()?;

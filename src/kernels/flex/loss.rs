@@ -81,8 +81,8 @@ impl Packed {
 
 /// Mean losses and their gradients in hidden states and head.
 pub struct WithGradients {
-    /// `[1]` each: the mixture, the hard loss, the soft loss.
-    pub losses: [FlexTensor; 3],
+    /// `[3]`: the mixture, the hard loss, the soft loss.
+    pub losses: FlexTensor,
     /// `[n, hidden]`
     pub hidden: FlexTensor,
     /// `[vocab, hidden]`
@@ -106,7 +106,7 @@ pub fn with_gradients(
     let config = config(mix, false);
     let loss = run(&config, hidden, head, teacher, targets, how, Some(gradients));
     WithGradients {
-        losses: [loss.total, loss.hard, loss.soft].map(|loss| tensor(vec![loss as f32], [1])),
+        losses: tensor([loss.total, loss.hard, loss.soft].map(|loss| loss as f32).to_vec(), [3]),
         hidden: d_hidden,
         head: d_head,
     }
