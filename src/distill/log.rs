@@ -7,21 +7,13 @@ use burn::tensor::Tensor;
 use super::error::DistillError;
 use super::train::Observer;
 use crate::kernels::Losses;
-use crate::store::{MetricRow, MetricsWriter};
+use crate::store::{MetricRow, MetricsMark, MetricsWriter, StepLosses, StoreError};
 
 /// Losses of a step while its micro-batches come in; on the device, so that nothing waits.
 pub(super) struct Sums {
     total: Tensor<1>,
     hard: Tensor<1>,
     soft: Option<Tensor<1>>,
-}
-
-/// Losses as numbers: of one step, or the mean of several.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Means {
-    pub(super) total: f64,
-    pub(super) hard: f64,
-    pub(super) soft: Option<f64>,
 }
 
 impl Sums {
@@ -39,9 +31,9 @@ impl Sums {
         }
     }
 
-    pub(super) fn read(self) -> Means {
+    pub(super) fn read(self) -> StepLosses {
         let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
-        Means { total: number(self.total), hard: number(self.hard), soft: self.soft.map(number) }
+        StepLosses { total: number(self.total), hard: number(self.hard), soft: self.soft.map(number) }
     }
 }
 
@@ -54,7 +46,7 @@ pub(super) struct Log<'a> {
     pub(super) training: Duration,
     tokens: u64,
     /// Losses since the last row.
-    since: Vec<Means>,
+    pub(super) since: Vec<StepLosses>,
 }
 
 impl<'a> Log<'a> {
@@ -66,9 +58,9 @@ impl<'a> Log<'a> {
     /// over the steps since the row before.
     pub(super) fn step(
         &mut self,
-        means: &Means,
+        means: &StepLosses,
         last: bool,
-        row: impl FnOnce(Means) -> MetricRow,
+        row: impl FnOnce(StepLosses) -> MetricRow,
     ) -> Result<(), DistillError> {
         self.since.push(*means);
         let row = row(mean(&self.since));
@@ -80,6 +72,16 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
+    /// Goes on where an earlier attempt stood.
+    pub(super) fn resume(&mut self, training: Duration, tokens: u64, since: Vec<StepLosses>) {
+        (self.training, self.tokens, self.since) = (training, tokens, since);
+    }
+
+    /// The rows so far, safe on the disk.
+    pub(super) fn mark(&self) -> Result<MetricsMark, StoreError> {
+        self.writer.mark()
+    }
+
     pub(super) fn write(&mut self, row: &MetricRow) -> Result<(), DistillError> {
         self.writer.append(row)?;
         self.observer.metric(row, rate(self.tokens, self.training));
@@ -87,9 +89,9 @@ impl<'a> Log<'a> {
     }
 }
 
-fn mean(means: &[Means]) -> Means {
-    let over = |part: &dyn Fn(&Means) -> f64| means.iter().map(part).sum::<f64>() / means.len() as f64;
-    Means {
+fn mean(means: &[StepLosses]) -> StepLosses {
+    let over = |part: &dyn Fn(&StepLosses) -> f64| means.iter().map(part).sum::<f64>() / means.len() as f64;
+    StepLosses {
         total: over(&|m| m.total),
         hard: over(&|m| m.hard),
         soft: means.iter().all(|m| m.soft.is_some()).then(|| over(&|m| m.soft.unwrap_or_default())),

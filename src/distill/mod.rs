@@ -6,6 +6,7 @@
 //! log         losses on their way into the metrics
 //! setup       data, teacher and student of a run, and that they go together
 //! state       all that changes while a run trains
+//! checkpoint  how a run that was interrupted goes on
 //! batch       a batch on the device: ids, the rows that count, their targets
 //! teacher     what the teacher hands the student
 //! optimizer   AdamW over the parameters of a model, clipping by global norm
@@ -14,6 +15,7 @@
 //! ```
 
 mod batch;
+mod checkpoint;
 mod error;
 mod evaluate;
 mod log;
@@ -31,6 +33,6 @@ pub use batch::DeviceBatch;
 pub use error::DistillError;
 pub use optimizer::{Gradients, Optimizer};
 pub use schedule::learning_rate;
-pub use state::{Position, TrainingState};
+pub use state::{LastMeasured, Position, TrainingState};
 pub use teacher::Signal;
 pub use train::{Job, Observer, Outcome, train};

@@ -2,6 +2,7 @@
 
 use super::optimizer::Optimizer;
 use crate::model::Transformer;
+use crate::store::Evaluation;
 
 /// All that changes while a run trains. Whatever else the training uses is a function of the run's
 /// configuration and files: there is no other random state, for the order of the data depends on the
@@ -18,6 +19,17 @@ pub struct TrainingState {
     pub position: Position,
     /// Tokens that went through the student, padding left out.
     pub tokens: u64,
+    /// The newest evaluation.
+    pub measured: LastMeasured,
+}
+
+/// The newest evaluation of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LastMeasured {
+    /// The step after which it was; 0 before the first one.
+    pub step: u64,
+    /// The student, and its teacher beside it; none where there is nothing to measure on.
+    pub figures: Option<(Evaluation, Option<Evaluation>)>,
 }
 
 /// A place in the training data.
@@ -32,6 +44,13 @@ pub struct Position {
 impl TrainingState {
     /// The state before the first step.
     pub fn new(student: Transformer) -> Self {
-        Self { student, optimizer: Optimizer::default(), step: 0, position: Position::default(), tokens: 0 }
+        Self {
+            student,
+            optimizer: Optimizer::default(),
+            step: 0,
+            position: Position::default(),
+            tokens: 0,
+            measured: LastMeasured::default(),
+        }
     }
 }

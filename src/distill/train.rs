@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
+use super::checkpoint::Checkpoints;
 use super::error::DistillError;
 use super::evaluate::Evaluator;
 use super::log::{Log, Sums, rate};
@@ -14,7 +15,7 @@ use super::memory;
 use super::optimizer::Gradients;
 use super::schedule::learning_rate;
 use super::setup::Setup;
-use super::state::TrainingState;
+use super::state::{LastMeasured, TrainingState};
 use super::steps::Steps;
 use super::teacher::Teacher;
 use crate::kernels::cpu::release_memory;
@@ -44,6 +45,8 @@ pub trait Observer: Send {
     fn preparing(&mut self, _what: &str, _done: u64, _total: u64) {}
     /// Data and models are ready; the first step is about to be taken.
     fn started(&mut self, total_steps: u64, parameters: u64);
+    /// The run goes on after this step, where an earlier attempt left a checkpoint.
+    fn resumed(&mut self, _step: u64) {}
     /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64);
 }
@@ -55,12 +58,15 @@ pub enum Outcome {
     Finished(RunSummary),
     /// The loss or the gradient was no longer finite; no model is written.
     Diverged(RunSummary),
-    /// Stopped on request.
+    /// Stopped on request, with a checkpoint if it had begun to train.
     Interrupted,
 }
 
 /// Trains one run: reads the data, makes the models, takes the steps, measures, and writes
-/// `metrics.jsonl` and the model. The caller writes status and summary.
+/// `metrics.jsonl` and the model. The caller writes status and summary, and then removes the checkpoint.
+///
+/// Where the directory holds a checkpoint of the same record the run goes on from there, to the same bytes
+/// as if it had never been interrupted; one that is damaged is named in a warning, and not used.
 ///
 /// A run with the role of a teacher is trained the same way, on labels alone.
 ///
@@ -84,12 +90,28 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
     let taught = teacher.as_ref().and_then(|teacher| teacher.training.as_ref());
 
     let mut steps = Steps::new(config, &data.train, data.pad_id);
-    let mut state = TrainingState::new(student);
-    let mut log = Log::new(job.dir.metrics_writer(true)?, observer, config.train.log_every as u64);
-    log.observer.started(steps.total, student_config.parameters());
+    let mut checkpoints = Checkpoints::new(job, started);
+    let saved = checkpoints.find(&student_config);
+    observer.started(steps.total, student_config.parameters());
+    let log_every = config.train.log_every as u64;
+    let (mut state, mut log) = match saved {
+        Some((saved, writer)) => {
+            let mut log = Log::new(writer, observer, log_every);
+            let state = checkpoints.resume(saved, student, &mut log, &device);
+            tracing::info!("resumed at step {} of {}", state.step, steps.total);
+            log.observer.resumed(state.step);
+            (state, log)
+        }
+        None => {
+            // Before the metrics begin anew: a checkpoint counts on those that it was written with.
+            job.dir.checkpoint().remove()?;
+            (TrainingState::new(student), Log::new(job.dir.metrics_writer()?, observer, log_every))
+        }
+    };
 
     let run = Run {
         started,
+        earlier: checkpoints.earlier,
         parameters: student_config.parameters(),
         teacher: teacher.as_ref(),
         skipped: data.skipped,
@@ -102,16 +124,51 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         mix: &mix,
         device: &device,
     });
-    let mut measured = None;
+    let every = config.evaluate.every as u64;
 
-    while state.step < steps.total {
+    loop {
+        let is_last = state.step == steps.total;
+        let is_due = is_last || (every > 0 && state.step.is_multiple_of(every));
+        if is_due && state.measured.step < state.step {
+            let figures = match &evaluator {
+                Some(evaluator) => evaluator.measure(&state.student, stop)?,
+                None => None,
+            };
+            if figures.is_none() && stop.load(Ordering::Relaxed) {
+                checkpoints.write(&state, &log);
+                return Ok(Outcome::Interrupted);
+            }
+            if let Some((student, _)) = &figures {
+                let row = validation_row(student, &state, &steps, mix.hard_weight);
+                if !row.loss.is_finite() {
+                    return Ok(run.diverged(&state, &steps, log.training));
+                }
+                log.write(&row)?;
+            }
+            state.measured = LastMeasured { step: state.step, figures };
+        }
+        if is_last {
+            break;
+        }
+        if stop.load(Ordering::Relaxed) {
+            checkpoints.write(&state, &log);
+            return Ok(Outcome::Interrupted);
+        }
+        if checkpoints.is_due() {
+            checkpoints.write(&state, &log);
+        }
+
         let clock = Instant::now();
+        let before = (state.step, state.position, state.tokens);
         let micro_batches = steps.next(&mut state);
         let share = 1.0 / micro_batches.len() as f64;
         let mut gradients = Gradients::default();
         let mut losses: Option<Sums> = None;
         for batch in &micro_batches {
             if stop.load(Ordering::Relaxed) {
+                // Nothing is learnt of the step yet: it will be taken again from its start.
+                (state.step, state.position, state.tokens) = before;
+                checkpoints.write(&state, &log);
                 return Ok(Outcome::Interrupted);
             }
             let Some(batch) = DeviceBatch::new(batch, &device) else { continue };
@@ -151,23 +208,6 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
             tokens: state.tokens,
             agreement: None,
         })?;
-        let every = config.evaluate.every as u64;
-        if state.step == steps.total || (every > 0 && state.step.is_multiple_of(every)) {
-            measured = match &evaluator {
-                Some(evaluator) => evaluator.measure(&state.student, stop)?,
-                None => None,
-            };
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Outcome::Interrupted);
-            }
-            if let Some((figures, _)) = &measured {
-                let row = validation_row(figures, &state, &steps, mix.hard_weight);
-                if !row.loss.is_finite() {
-                    return Ok(run.diverged(&state, &steps, log.training));
-                }
-                log.write(&row)?;
-            }
-        }
     }
 
     // The last step may have been the one too many, and nothing measured it.
@@ -177,7 +217,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
     let tokenizer = data.tokenizer_dir.as_deref();
     model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir())
         .map_err(DistillError::student)?;
-    Ok(Outcome::Finished(run.summary(&state, &steps, log.training, measured)))
+    let figures = state.measured.figures.clone();
+    Ok(Outcome::Finished(run.summary(&state, &steps, log.training, figures)))
 }
 
 fn validation_row(figures: &Evaluation, state: &TrainingState, steps: &Steps, hard_weight: f64) -> MetricRow {
@@ -202,6 +243,8 @@ fn validation_row(figures: &Evaluation, state: &TrainingState, steps: &Steps, ha
 /// What the summary says that does not change while a run trains.
 struct Run<'a> {
     started: Instant,
+    /// What the attempts took whose work this one goes on with.
+    earlier: Duration,
     parameters: u64,
     teacher: Option<&'a Teacher>,
     skipped: u64,
@@ -227,7 +270,7 @@ impl Run<'_> {
             epochs: steps.epochs(state),
             tokens: state.tokens,
             tokens_per_second: rate(state.tokens, training),
-            wall_seconds: self.started.elapsed().as_secs_f64(),
+            wall_seconds: (self.earlier + self.started.elapsed()).as_secs_f64(),
             parameters: self.parameters,
             teacher_parameters: self.teacher.map(|teacher| teacher.parameters),
             validation,

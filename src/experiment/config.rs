@@ -5,6 +5,7 @@
 //! declared here and nowhere else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,15 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The part that decides what the run comes to, bit for bit.
+    pub fn without_neutral(&self) -> Self {
+        Self {
+            teacher: self.teacher.as_ref().map(TeacherConfig::without_neutral),
+            train: self.train.without_neutral(),
+            ..self.clone()
+        }
+    }
+
     /// Directories that may hold a tokenizer where `data.tokenizer` names none, in their order.
     pub fn tokenizer_fallbacks(&self) -> Vec<PathBuf> {
         let teacher = self.teacher.as_ref().and_then(|t| t.path.clone());
@@ -217,6 +227,7 @@ impl TeacherConfig {
             signal: if is_exact { SignalKind::Auto } else { self.signal },
             top_k: self.top_k.filter(|_| !is_exact),
             cache_budget: None,
+            train: self.train.as_ref().map(TrainConfig::without_neutral),
             ..self.clone()
         }
     }
@@ -492,6 +503,27 @@ pub struct TrainConfig {
     /// Steps between two rows of the training metrics.
     #[schemars(range(min = 1))]
     pub log_every: usize,
+    /// Seconds between two checkpoints, from which an interrupted run goes on; 0 writes one only where
+    /// the run is asked to stop; default 120.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub checkpoint_every: Option<f64>,
+}
+
+impl TrainConfig {
+    /// `checkpoint_every` where it is left out, in seconds.
+    pub const CHECKPOINT_EVERY: f64 = 120.0;
+
+    /// Time between two checkpoints; none where they are written only on a stop request.
+    pub fn checkpoint_every(&self) -> Option<Duration> {
+        let seconds = self.checkpoint_every.unwrap_or(Self::CHECKPOINT_EVERY);
+        Duration::try_from_secs_f64(seconds).ok().filter(|every| !every.is_zero())
+    }
+
+    /// The part that decides what is learnt: checkpoints change nothing.
+    pub fn without_neutral(&self) -> Self {
+        Self { checkpoint_every: None, ..self.clone() }
+    }
 }
 
 impl Default for TrainConfig {
@@ -504,6 +536,7 @@ impl Default for TrainConfig {
             seed: 0,
             precision: Precision::Fp32,
             log_every: 1,
+            checkpoint_every: None,
         }
     }
 }

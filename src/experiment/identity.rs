@@ -1,8 +1,9 @@
 //! Run identities: what a run is, hashed, with the content of files in place of their paths.
 //!
 //! So a run keeps its identity when its files move, and gets another when their content changes.
-//! Where it runs (`[resources]`), how it is judged (`[compare]`), and whether an exact teacher signal is
-//! computed or read (`teacher.signal`) are no part of it.
+//! Where it runs (`[resources]`), how it is judged (`[compare]`), whether an exact teacher signal is
+//! computed or read (`teacher.signal`), and when checkpoints are written (`train.checkpoint_every`) are no
+//! part of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -137,7 +138,7 @@ fn record(
         (None, Some(teacher)) => sections.push(("teacher", texts.teacher.of(teacher, "teacher", contents)?)),
         (None, None) => {}
     }
-    sections.push(("train", texts.train.of(&config.train, "train", contents)?));
+    sections.push(("train", texts.train.of(&config.train.without_neutral(), "train", contents)?));
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{{\"identity_version\":{IDENTITY_VERSION},\"role\":{}", json!(role)).as_bytes());
     let mut inputs = BTreeMap::new();

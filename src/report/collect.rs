@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::ReportError;
 use super::flatten::flatten;
 use super::relevance::KIND;
-use crate::experiment::config::{LossKind, RunConfig, TeacherConfig};
+use crate::experiment::config::LossKind;
 use crate::store::{
     ExperimentRecord, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus,
     RunSummary, Store, StoreError,
@@ -160,9 +160,7 @@ impl CollectedRun {
             Err(error) if is_not_found(&error) && status.is_none() => return Ok(()),
             Err(error) => return Err(error),
         };
-        let teacher = record.config.teacher.as_ref().map(TeacherConfig::without_neutral);
-        let config = RunConfig { teacher, ..record.config.clone() };
-        if let Ok(Value::Object(config)) = serde_json::to_value(&config) {
+        if let Ok(Value::Object(config)) = serde_json::to_value(record.config.without_neutral()) {
             self.config = flatten(&config);
         }
         self.record = Some(record);

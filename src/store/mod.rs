@@ -8,6 +8,7 @@
 //!   cache/                  what can be made again: tokens, teacher signals, digests
 //! ```
 
+mod checkpoint;
 mod error;
 pub mod file;
 mod records;
@@ -16,6 +17,7 @@ mod run_dir;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosses};
 pub use error::StoreError;
 pub use records::*;
 pub use run_dir::{MetricsWriter, RunDir, RunLock};

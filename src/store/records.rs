@@ -175,7 +175,7 @@ pub struct RunSummary {
     pub tokens: u64,
     /// Training tokens a second, evaluation left out.
     pub tokens_per_second: f64,
-    /// Seconds from the start of the attempt to its end, everything included.
+    /// Seconds from the start to the end, everything included, of all attempts whose work is in the result.
     pub wall_seconds: f64,
     /// Trained parameters of the student (tied ones once).
     pub parameters: u64,

@@ -7,13 +7,15 @@
 //! summary.json    what it came to                      written once, at the end
 //! log.txt         what its worker printed              appended
 //! lock            held by the worker that owns it
+//! checkpoint/     where a run that is not done goes on     see [`Checkpoint`]
 //! model/          the trained model, Hugging Face layout
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::{Checkpoint, MetricsMark};
 use super::error::StoreError;
 use super::file::{read_json, read_json_if_there, write_json};
 use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
@@ -38,6 +40,11 @@ impl RunDir {
     /// The trained model, as a Hugging Face directory.
     pub fn model_dir(&self) -> PathBuf {
         self.path.join("model")
+    }
+
+    /// Where the run goes on if it is interrupted.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.path.join("checkpoint"))
     }
 
     /// What the worker printed.
@@ -127,17 +134,32 @@ impl RunDir {
             .collect()
     }
 
-    /// Opens the measurements for appending; `fresh` begins them anew.
-    pub fn metrics_writer(&self, fresh: bool) -> Result<MetricsWriter, StoreError> {
+    /// Begins the measurements anew.
+    pub fn metrics_writer(&self) -> Result<MetricsWriter, StoreError> {
         let path = self.metrics_path();
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(!fresh)
-            .truncate(fresh)
+        let file = File::create(&path).map_err(StoreError::io("write", &path))?;
+        Ok(MetricsWriter { path, file, bytes: 0, hasher: blake3::Hasher::new() })
+    }
+
+    /// Opens the measurements to go on after `mark`; what stands behind it is cut off.
+    ///
+    /// # Errors
+    /// Where what stands before the mark is not what stood there; nothing is changed then.
+    pub fn metrics_writer_from(&self, mark: &MetricsMark) -> Result<MetricsWriter, StoreError> {
+        let path = self.metrics_path();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
             .open(&path)
             .map_err(StoreError::io("write", &path))?;
-        Ok(MetricsWriter { path, file })
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader((&mut file).take(mark.bytes)).map_err(StoreError::io("read", &path))?;
+        if hasher.count() != mark.bytes || *hasher.finalize().to_hex() != *mark.digest {
+            let reason = format!("its first {} bytes are not those of the checkpoint", mark.bytes);
+            return Err(StoreError::Damaged { path, reason });
+        }
+        file.set_len(mark.bytes).and_then(|()| file.sync_all()).map_err(StoreError::io("write", &path))?;
+        Ok(MetricsWriter { path, file, bytes: mark.bytes, hasher })
     }
 
     /// Takes the lock of this run, or none where another process holds it. Dropping it, or the
@@ -169,6 +191,8 @@ pub struct RunLock {
 pub struct MetricsWriter {
     path: PathBuf,
     file: File,
+    bytes: u64,
+    hasher: blake3::Hasher,
 }
 
 impl MetricsWriter {
@@ -177,6 +201,15 @@ impl MetricsWriter {
         let mut line = serde_json::to_vec(row)
             .map_err(|e| StoreError::Damaged { path: self.path.clone(), reason: e.to_string() })?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(StoreError::io("write", &self.path))
+        self.file.write_all(&line).map_err(StoreError::io("write", &self.path))?;
+        self.bytes += line.len() as u64;
+        self.hasher.update(&line);
+        Ok(())
+    }
+
+    /// Flushes what was written to the disk, and says what it is.
+    pub fn mark(&self) -> Result<MetricsMark, StoreError> {
+        self.file.sync_all().map_err(StoreError::io("write", &self.path))?;
+        Ok(MetricsMark { bytes: self.bytes, digest: self.hasher.finalize().to_hex().to_string() })
     }
 }

@@ -99,6 +99,8 @@ fn what_changes_results_changes_the_identity_and_the_rest_does_not() {
         "teacher.signal=hidden",
         "teacher.cache_budget=1.5",
         "teacher.top_k=9",
+        "train.checkpoint_every=1.5",
+        "teacher.train.checkpoint_every=0",
     ] {
         assert_eq!(id(&bench, &[same]), plain, "{same}");
     }

@@ -294,7 +294,7 @@ fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diver
 }
 
 fn write_metrics(dir: &RunDir, config: &RunConfig, end: f64, last: u64, diverges: bool, has_teacher: bool) {
-    let mut writer = dir.metrics_writer(true).unwrap();
+    let mut writer = dir.metrics_writer().unwrap();
     let text = serde_json::to_string(config).unwrap();
     let at = |step: u64| end - 0.05 + (8.3 - end) * (-(step as f64) / 22.0).exp();
     for step in 1..=last {
