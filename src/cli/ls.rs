@@ -65,12 +65,24 @@ fn runs(store: &Store, experiment: &ExperimentRecord) -> Result<String, StoreErr
     Ok(text::table(heading, rows))
 }
 
+/// The state, with the step from which a run goes on that was begun.
+fn standing(dir: &RunDir) -> Result<String, StoreError> {
+    let state = dir.state()?;
+    // A damaged checkpoint is not used: the run begins again.
+    let checkpoint = match state {
+        RunState::Interrupted | RunState::Failed => dir.checkpoint().state().ok().flatten(),
+        _ => None,
+    };
+    let step = checkpoint.map_or(String::new(), |checkpoint| format!(" at step {}", checkpoint.step));
+    Ok(format!("{}{step}", state.as_str()))
+}
+
 fn row(label: String, dir: &RunDir, id: &str) -> Result<[String; 8], StoreError> {
     let summary = dir.summary()?;
     let validation = summary.as_ref().and_then(|s| s.validation.as_ref());
     Ok([
         id.to_owned(),
-        dir.state()?.as_str().to_owned(),
+        standing(dir)?,
         label,
         text::figure(validation.map(|v| v.hard_loss)),
         text::figure(validation.map(|v| v.perplexity)),

@@ -30,6 +30,8 @@ struct Work {
     ended: f64,
     /// Work and fraction done of each slot's job.
     running: HashMap<usize, (f64, f64)>,
+    /// Work that checkpoints spared this sweep.
+    spared: f64,
     began: Option<Instant>,
 }
 
@@ -47,13 +49,19 @@ impl Work {
     /// Seconds left at the speed so far; none until there is something to go by.
     fn seconds_left(&self) -> Option<f64> {
         let fraction = self.fraction();
+        let here = fraction - self.spared / self.total.max(1.0);
         let elapsed = self.began?.elapsed().as_secs_f64();
-        (fraction > 0.01).then(|| elapsed * (1.0 - fraction) / fraction)
+        (here > 0.01).then(|| elapsed * (1.0 - fraction) / here)
     }
 
     fn step(&mut self, job: &Job, slot: usize, step: u64) {
         let fraction = step as f64 / job.estimate.steps.max(1) as f64;
         self.running.insert(slot, (job.estimate.flops, fraction.min(1.0)));
+    }
+
+    fn resume(&mut self, job: &Job, slot: usize, step: u64) {
+        self.step(job, slot, step);
+        self.spared += self.running.get(&slot).map_or(0.0, |(work, fraction)| work * fraction);
     }
 
     fn end(&mut self, job: &Job, slot: Option<usize>) {
@@ -156,6 +164,10 @@ impl Watcher for Lines {
             }
             Event::Started { total_steps, .. } => {
                 self.totals.insert(slot, *total_steps);
+            }
+            Event::Resumed { step } => {
+                self.work.resume(job, slot, *step);
+                eprintln!("            {}  resumed at step {step}", job.id());
             }
             Event::Metric { row, tokens_per_second } => {
                 self.work.step(job, slot, row.step);
@@ -275,6 +287,11 @@ impl Watcher for Bars {
                 bar.set_message(format!("{}  {}", job.label(), preparing_line(what, *done, *total)));
             }
             Event::Started { total_steps, .. } => bar.set_length(*total_steps),
+            Event::Resumed { step } => {
+                self.work.resume(job, slot, *step);
+                bar.set_position(*step);
+                bar.set_message(format!("{}  resumed at step {step}", job.label()));
+            }
             Event::Metric { row, .. } if row.split == Split::Validation => {
                 self.evaluations.insert(slot, row.clone());
             }

@@ -53,6 +53,11 @@ fn describe(dir: &RunDir) -> miette::Result<String> {
             line("reason", reason);
         }
     }
+    match dir.checkpoint().state() {
+        Ok(Some(state)) => line("checkpoint", format!("at step {}", state.step)),
+        Ok(None) => {}
+        Err(error) => line("checkpoint", format!("cannot be used: {error}")),
+    }
     if let Some(teacher) = &record.teacher_run {
         line("teacher", teacher.to_string());
     }

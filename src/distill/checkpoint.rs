@@ -12,9 +12,7 @@ use super::state::{LastMeasured, Position, TrainingState};
 use super::train::Job;
 use crate::kernels::Moments;
 use crate::model::{ModelConfig, NamePath, Transformer};
-use crate::store::{
-    Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunRecord, StoreError,
-};
+use crate::store::{Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunRecord, StoreError};
 
 /// The parameters.
 const WEIGHTS: &str = "weights.safetensors";
@@ -67,15 +65,19 @@ impl<'a> Checkpoints<'a> {
         match self.read(config) {
             Ok(Some(found)) => return Some(found),
             Ok(None) => {}
-            Err(error) => tracing::warn!("the run begins again, its checkpoint {path} cannot be used: {error}"),
+            Err(error) => {
+                tracing::warn!("the run begins again, its checkpoint {path} cannot be used: {error}")
+            }
         }
         None
     }
 
     fn read(&self, config: &ModelConfig) -> Result<Option<(Saved, MetricsWriter)>, StoreError> {
         let Some((state, mut parts)) = self.checkpoint.read()? else { return Ok(None) };
-        let damaged =
-            |reason: &str| StoreError::Damaged { path: self.checkpoint.path().to_owned(), reason: reason.to_owned() };
+        let damaged = |reason: &str| StoreError::Damaged {
+            path: self.checkpoint.path().to_owned(),
+            reason: reason.to_owned(),
+        };
         if state.run_id != self.record.run_id || state.fingerprint != self.fingerprint {
             return Err(damaged("it is of another run, or of another version of kdx"));
         }

@@ -238,7 +238,10 @@ impl<'a> Dispatcher<'a> {
             match event {
                 Event::Ended { state, reason } => *ended = Some((state, reason)),
                 Event::Locked => *locked = true,
-                Event::Preparing { .. } | Event::Started { .. } | Event::Metric { .. } => {}
+                Event::Preparing { .. }
+                | Event::Started { .. }
+                | Event::Resumed { .. }
+                | Event::Metric { .. } => {}
             }
         }
     }

@@ -24,6 +24,11 @@ pub enum Event {
         /// Parameters of the model that is trained.
         parameters: u64,
     },
+    /// The run goes on from the checkpoint of an attempt before.
+    Resumed {
+        /// Steps that it need not take again.
+        step: u64,
+    },
     /// A row of the metrics was written.
     Metric {
         /// The row.

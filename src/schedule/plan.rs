@@ -183,7 +183,12 @@ impl Plan {
     /// Writes the experiment's record and a directory for every run that has none.
     pub fn write(&self, store: &Store) -> Result<(), StoreError> {
         for job in self.teachers.iter().chain(&self.students) {
-            job.dir(store).create(&job.record)?;
+            let dir = job.dir(store);
+            dir.create(&job.record)?;
+            if job.state.is_done() {
+                // Its worker may have been killed just before it did this itself.
+                dir.checkpoint().remove()?;
+            }
         }
         store.write_experiment(&self.experiment)
     }

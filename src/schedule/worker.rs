@@ -1,7 +1,8 @@
 //! One run in one process: what `kdx worker` does.
 //!
 //! The worker owns its run directory. It reports by [`Event`]s on standard output, logs to standard
-//! error, and stops when its standard input ends: so it also stops when the dispatcher dies.
+//! error, and stops, leaving a checkpoint, when its standard input ends: so it also stops when the
+//! dispatcher dies. A signal that asks it to end does the same.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -79,6 +80,12 @@ pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Re
     status.updated = timestamp();
     status.reason.clone_from(&reason);
     dir.write_status(&status)?;
+    if state.is_done()
+        && let Err(error) = dir.checkpoint().remove()
+    {
+        // The next sweep tries again.
+        tracing::warn!("the checkpoint of the run that is done stays: {error}");
+    }
     emit(&Event::Ended { state, reason });
     result?;
     Ok(state)
@@ -92,6 +99,7 @@ fn train(
 ) -> Result<Outcome, WorkerError> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_at_end_of_input(Arc::clone(&stop));
+    stop_at_signal(Arc::clone(&stop));
     let job = Job {
         record,
         dir,
@@ -118,6 +126,13 @@ fn stop_at_end_of_input(stop: Arc<AtomicBool>) {
     });
 }
 
+/// Sets `stop` on a signal that asks the process to end.
+fn stop_at_signal(stop: Arc<AtomicBool>) {
+    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
+        tracing::warn!("signals end this worker at once: {error}");
+    }
+}
+
 /// Time between two reports about what is being prepared.
 const PREPARING_EVERY: Duration = Duration::from_secs(1);
 
@@ -137,6 +152,10 @@ impl Observer for Reporter {
 
     fn started(&mut self, total_steps: u64, parameters: u64) {
         emit(&Event::Started { total_steps, parameters });
+    }
+
+    fn resumed(&mut self, step: u64) {
+        emit(&Event::Resumed { step });
     }
 
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {

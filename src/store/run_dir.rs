@@ -147,11 +147,8 @@ impl RunDir {
     /// Where what stands before the mark is not what stood there; nothing is changed then.
     pub fn metrics_writer_from(&self, mark: &MetricsMark) -> Result<MetricsWriter, StoreError> {
         let path = self.metrics_path();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(StoreError::io("write", &path))?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).open(&path).map_err(StoreError::io("write", &path))?;
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader((&mut file).take(mark.bytes)).map_err(StoreError::io("read", &path))?;
         if hasher.count() != mark.bytes || *hasher.finalize().to_hex() != *mark.digest {

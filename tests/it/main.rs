@@ -7,6 +7,7 @@ mod experiment_docs;
 mod golden;
 mod kernels;
 mod report;
+mod resume;
 mod runs;
 mod signals;
 mod support;

@@ -71,6 +71,8 @@ pub struct Seen {
     pub total_steps: u64,
     pub parameters: u64,
     pub rows: Vec<MetricRow>,
+    /// The step that the run went on from.
+    pub resumed: Option<u64>,
     /// Set after this many rows.
     pub stop_after: Option<(usize, Arc<AtomicBool>)>,
 }
@@ -79,6 +81,9 @@ impl Observer for Seen {
     fn started(&mut self, total_steps: u64, parameters: u64) {
         self.total_steps = total_steps;
         self.parameters = parameters;
+    }
+    fn resumed(&mut self, step: u64) {
+        self.resumed = Some(step);
     }
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {
         assert!(tokens_per_second > 0.0);

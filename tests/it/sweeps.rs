@@ -9,12 +9,12 @@ use polars::prelude::{DataType, ParquetReader, SerReader};
 use tempfile::TempDir;
 
 /// A folder with an experiment file and, after a sweep, a store.
-struct Place {
+pub struct Place {
     folder: TempDir,
 }
 
 impl Place {
-    fn new(experiment: &str) -> Self {
+    pub fn new(experiment: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let toydata = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("toydata");
         let text = experiment.replace("TOYDATA", &toydata.display().to_string());
@@ -22,21 +22,21 @@ impl Place {
         Self { folder }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kdx"));
         command.current_dir(self.path()).args(arguments).env_remove("KDX_STORE");
         command
     }
 
-    fn kdx(&self, arguments: &[&str]) -> Output {
+    pub fn kdx(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("kdx runs")
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    pub fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.kdx(arguments);
         let text = both(&output);
         assert!(output.status.success(), "kdx {arguments:?} failed with {}:\n{text}", output.status);
@@ -44,35 +44,35 @@ impl Place {
     }
 
     /// Run directories of students, or of teachers.
-    fn runs(&self, role: &str) -> Vec<PathBuf> {
+    pub fn runs(&self, role: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path().join("runs").join(role)) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
         paths.sort();
         paths
     }
 
-    fn states(&self) -> Vec<String> {
+    pub fn states(&self) -> Vec<String> {
         self.runs("students").iter().map(|run| state(run)).collect()
     }
 }
 
-fn both(output: &Output) -> String {
+pub fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn json(path: &Path) -> serde_json::Value {
+pub fn json(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn state(run: &Path) -> String {
+pub fn state(run: &Path) -> String {
     match fs::exists(run.join("status.json")) {
         Ok(true) => json(&run.join("status.json"))["state"].as_str().unwrap_or_default().to_owned(),
         _ => "planned".to_owned(),
     }
 }
 
-const TINY: &str = r#"
+pub const TINY: &str = r#"
 baseline = true
 
 [data]
@@ -226,7 +226,7 @@ fn endless() -> Place {
     Place::new(&TINY.replace("steps = 6", "steps = 100000").replace("steps = 4", "steps = 1"))
 }
 
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
@@ -240,7 +240,7 @@ fn begun(place: &Place) -> bool {
     })
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
     rustix::process::kill_process(pid, signal).expect("a signal is sent");
 }
