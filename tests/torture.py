@@ -139,6 +139,7 @@ def problems(store, expected):
         if state != "finished":
             wrong.append(f"{status.parent.name} is {state}")
     wrong += [f"{path} is left behind" for path in store.glob("*/*/checkpoint")]
+    wrong += [f"{path} is left behind" for path in store.glob("*/*/.kdx-model-*")]
     wrong += [f"{path} is left behind" for path in store.rglob("*.partial")]
     return wrong
 

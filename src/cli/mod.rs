@@ -3,10 +3,12 @@
 mod bench;
 mod cache;
 mod compare;
+mod logs;
 mod ls;
 mod plan;
 mod progress;
 mod report;
+mod rm;
 mod schema;
 mod show;
 mod sweep;
@@ -58,6 +60,10 @@ enum Command {
     Ls(ls::Args),
     /// Show one run.
     Show(show::Args),
+    /// Print what the worker of a run printed.
+    Logs(logs::Args),
+    /// Remove runs that no worker holds.
+    Rm(rm::Args),
     /// Write tables, plots and a page about an experiment.
     Report(report::Args),
     /// Compare two experiments; fails when a configuration got worse.
@@ -85,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args, &cli.global),
         Command::Ls(args) => ls::run(args, &cli.global),
         Command::Show(args) => show::run(args, &cli.global),
+        Command::Logs(args) => logs::run(args, &cli.global),
+        Command::Rm(args) => rm::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
         Command::Bench(args) => bench::run(args),

@@ -21,6 +21,7 @@ use super::init;
 use super::report::{LoadReport, Mismatch};
 use super::transformer::Transformer;
 use super::weights::{self, Checkpoint, Weights};
+use crate::store::UNFINISHED_MODEL;
 use crate::store::file::{sync_directory, write_json};
 
 /// What a tokenizer may consist of.
@@ -140,7 +141,7 @@ pub fn save(
     let parent = directory.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(ModelError::io("create", parent))?;
     let building = tempfile::Builder::new()
-        .prefix(".kdx-model-")
+        .prefix(UNFINISHED_MODEL)
         .tempdir_in(parent)
         .map_err(ModelError::io("create a directory in", parent))?;
     #[cfg(unix)]

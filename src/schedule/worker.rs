@@ -48,6 +48,8 @@ pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Re
         return Ok(status.state);
     }
 
+    dir.remove_unfinished_models()?;
+
     let now = timestamp();
     let mut status = RunStatus {
         format_version: FORMAT_VERSION,

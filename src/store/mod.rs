@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosses};
 pub use error::StoreError;
 pub use records::*;
-pub use run_dir::{MetricsWriter, RunDir, RunLock};
+pub use run_dir::{MetricsWriter, RunDir, RunLock, UNFINISHED_MODEL};
 
 /// A directory of runs. Opening it reads nothing and creates nothing.
 #[derive(Debug, Clone)]
@@ -67,6 +67,12 @@ impl Store {
     /// Replaces the plan of an experiment.
     pub fn write_experiment(&self, experiment: &ExperimentRecord) -> Result<(), StoreError> {
         file::write_json(&self.experiment_path(&experiment.name), experiment)
+    }
+
+    /// Forgets the plan of an experiment; its runs stay.
+    pub fn remove_experiment(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.experiment_path(name);
+        fs::remove_file(&path).map_err(StoreError::io("remove", &path))
     }
 
     /// The newest plan of an experiment.

@@ -20,6 +20,9 @@ use super::error::StoreError;
 use super::file::{read_json, read_json_if_there, write_json};
 use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
 
+/// How the directories begin in which models are put together.
+pub const UNFINISHED_MODEL: &str = ".kdx-model-";
+
 /// The directory of one run. Opening it reads nothing.
 #[derive(Debug, Clone)]
 pub struct RunDir {
@@ -157,6 +160,33 @@ impl RunDir {
         }
         file.set_len(mark.bytes).and_then(|()| file.sync_all()).map_err(StoreError::io("write", &path))?;
         Ok(MetricsWriter { path, file, bytes: mark.bytes, hasher })
+    }
+
+    /// Removes the run; false where a worker holds it. A run that a crash leaves half removed counts as not
+    /// begun.
+    pub fn remove(&self) -> Result<bool, StoreError> {
+        let Some(_lock) = self.try_lock()? else { return Ok(false) };
+        let status = self.status_path();
+        match fs::remove_file(&status) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &status)(error));
+            }
+            _ => {}
+        }
+        fs::remove_dir_all(&self.path).map_err(StoreError::io("remove", &self.path))?;
+        Ok(true)
+    }
+
+    /// Removes models that a killed worker left half written. Only for the holder of the lock.
+    pub fn remove_unfinished_models(&self) -> Result<(), StoreError> {
+        let entries = fs::read_dir(&self.path).map_err(StoreError::io("read", &self.path))?;
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("read", &self.path))?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED_MODEL) {
+                fs::remove_dir_all(entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock of this run, or none where another process holds it. Dropping it, or the

@@ -272,12 +272,48 @@ fn a_sweep_that_is_killed_goes_on_from_its_checkpoints_to_the_same_bytes() {
     let show = place.succeeds(&["show", &id]);
     assert!(show.contains("checkpoint    at step"), "{show}");
 
+    // As a kill while the model is written would leave it.
+    let unfinished = interrupted[0].join(".kdx-model-x");
+    fs::create_dir(&unfinished).expect("a directory");
     let text = place.succeeds(&["sweep", "tiny.toml"]);
     assert!(text.contains("resumed at step"), "{text}");
+    assert!(!unfinished.exists());
     assert!(results(&place) == results(&undisturbed));
     assert!(checkpoints().is_empty());
     assert!(!interrupted[0].join("checkpoint").exists());
     let log = fs::read_to_string(interrupted[0].join("log.txt")).expect("a log");
     assert!(log.contains("resumed at step"), "{log}");
     assert_eq!(json(&interrupted[0].join("status.json"))["attempt"], 2);
+}
+
+#[test]
+fn logs_are_printed_and_runs_are_removed_unless_they_are_held() {
+    let place = Place::new(TINY);
+    place.succeeds(&["sweep", "tiny.toml"]);
+    place.succeeds(&["sweep", "tiny.toml", "--set", "name=other", "--set", "grid.loss.temperature=[1.0]"]);
+    let runs = place.runs("students");
+    let id = |run: &Path| run.file_name().expect("an id").to_string_lossy().into_owned();
+    let log = fs::read_to_string(runs[0].join("log.txt")).expect("a log");
+    assert_eq!(place.succeeds(&["logs", &id(&runs[0])]), log);
+    assert_eq!(place.succeeds(&["logs", "-f", &id(&runs[0])]), log);
+
+    let dry = place.succeeds(&["rm", &id(&runs[0]), "--dry-run"]);
+    assert!(dry.contains("would remove") && runs[0].exists(), "{dry}");
+    let lock = fs::File::open(runs[0].join("lock")).expect("a lock");
+    lock.lock().expect("the lock is taken");
+    let output = place.kdx(&["rm", &id(&runs[0])]);
+    assert!(!output.status.success() && runs[0].exists());
+    drop(lock);
+    place.succeeds(&["rm", &id(&runs[0])]);
+    assert!(!runs[0].exists());
+    assert!(place.succeeds(&["sweep", "tiny.toml"]).contains("1 run to train"));
+    assert!(!place.kdx(&["rm", "nothing"]).status.success());
+
+    // One run and the baseline are the other experiment's too, and so is the teacher.
+    place.succeeds(&["rm", "tiny"]);
+    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (2, 1));
+    let ls = place.succeeds(&["ls"]);
+    assert!(!ls.contains("tiny") && ls.contains("other"), "{ls}");
+    place.succeeds(&["rm", "other"]);
+    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (0, 0));
 }
