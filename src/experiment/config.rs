@@ -498,7 +498,8 @@ pub struct TrainConfig {
     pub accumulation: usize,
     /// Seed of the student's start and of the data order.
     pub seed: u64,
-    /// Arithmetic of the training.
+    /// Arithmetic of the training. In `bf16` the operands of matrix products are rounded to bfloat16; sums,
+    /// parameters and optimizer stay in fp32.
     pub precision: Precision,
     /// Steps between two rows of the training metrics.
     #[schemars(range(min = 1))]
