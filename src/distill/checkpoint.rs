@@ -90,9 +90,12 @@ impl<'a> Checkpoints<'a> {
             arrays.iter().all(|(name, values)| expected.get(name).is_some_and(|&n| n == values.len()))
         };
         // A parameter that no loss depended on has no moments.
-        if !(fits(&weights) && weights.len() == expected.len() && fits(&first) && fits(&second))
-            || !first.keys().eq(second.keys())
-        {
+        let is_whole = fits(&weights)
+            && weights.len() == expected.len()
+            && fits(&first)
+            && fits(&second)
+            && first.keys().eq(second.keys());
+        if !is_whole {
             return Err(damaged("its arrays are not those of the model"));
         }
         let writer = self.dir.metrics_writer_from(&state.metrics)?;

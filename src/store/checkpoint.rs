@@ -24,6 +24,9 @@ use super::records::{Evaluation, FORMAT_VERSION, RunId};
 /// Named arrays in single precision.
 pub type Arrays = BTreeMap<String, Vec<f32>>;
 
+/// What a checkpoint holds: where the run stands, and its arrays by file name.
+pub type Contents = (CheckpointState, BTreeMap<String, Arrays>);
+
 /// Where a run stands, arrays left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointState {
@@ -169,7 +172,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Where a file is missing, or is not what was written.
-    pub fn read(&self) -> Result<Option<(CheckpointState, BTreeMap<String, Arrays>)>, StoreError> {
+    pub fn read(&self) -> Result<Option<Contents>, StoreError> {
         let Some(record) = self.record()? else { return Ok(None) };
         let slot = self.path.join(record.slot.name());
         let mut parts = BTreeMap::new();
