@@ -210,15 +210,21 @@ simd_fn! {
     }
 }
 
+/// Probabilities that are nearer to each other than this, relatively, are taken for equal: logits in single precision
+/// cannot tell which is larger, and at the kink zero is a derivative of the difference as good as any.
+const EQUAL: f32 = 1.0 / (1 << 18) as f32;
+
 simd_fn! {
     /// From e^a and e^b: t := u. Returns ½ Σ |p − q| and Σ u.
     pub(super) fn total_variation<S>(s, xs: &[f32], ts: &mut [f32], q_scale: f32, p_scale: f32) -> [f64; 2] {
         let (q_scale, p_scale, zero) = (s.splat(q_scale), s.splat(p_scale), s.splat(0.0));
+        let above = s.splat(1.0 + EQUAL);
         let (plus, minus) = (s.splat(0.5), s.splat(-0.5));
         let [loss, total] = reduce(s, xs.len(), #[inline(always)] |at, [loss, total]| {
             let q = s.mul(load(s, &xs[at.clone()], 0.0), q_scale);
             let p = s.mul(load(s, &ts[at.clone()], 0.0), p_scale);
-            let sign = s.if_gt(q, p, plus, s.if_gt(p, q, minus, zero));
+            let (q_above, p_above) = (s.mul(q, above), s.mul(p, above));
+            let sign = s.if_gt(q, p_above, plus, s.if_gt(p, q_above, minus, zero));
             *loss = s.fma(sign, s.sub(q, p), *loss);
             let u = s.mul(q, sign);
             *total = s.add(*total, u);
