@@ -5,6 +5,8 @@
 
 #![warn(missing_docs)]
 
+pub mod interrupt;
+
 pub mod kernels;
 pub mod model;
 

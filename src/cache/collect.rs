@@ -153,8 +153,8 @@ mod tests {
         age(&tokens, 7);
         bench.signal("d", 1);
         let expected = super::super::Header { key: "c".to_owned(), ..header(1, 1000, 4) };
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        let Opened::Ready(_open) = open(&used, &expected, &[1000], &stop).unwrap() else { panic!() };
+        let stop = crate::interrupt::Interrupt::new();
+        let Opened::Ready(_open) = open(&used, &expected, &[1000], &stop, &mut || {}).unwrap() else { panic!() };
         age(&used, 40);
 
         assert_eq!(bench.collect(&Limits::default()), [] as [&str; 0]);

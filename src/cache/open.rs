@@ -1,13 +1,13 @@
 //! The file of a key, or the right to write it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::error::{CacheError, Damage};
 use super::format::Header;
 use super::lock::{WriteLock, try_write_lock};
 use super::reader::SignalFile;
+use crate::interrupt::Interrupt;
 
 /// How often a file that another process writes is looked for.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -29,11 +29,18 @@ pub enum Opened {
 }
 
 /// Opens the file at `path` (see [`SignalFile::open`]), or takes the right to write it, or waits until
-/// another process that has this right is done with it, or dies. A damaged file is named in a warning.
+/// another process that has this right is done with it, or dies, and calls `waiting` meanwhile. A damaged
+/// file is named in a warning.
 ///
 /// # Errors
 /// Where the lock beside the file cannot be made.
-pub fn open(path: &Path, expected: &Header, rows: &[u64], stop: &AtomicBool) -> Result<Opened, CacheError> {
+pub fn open(
+    path: &Path,
+    expected: &Header,
+    rows: &[u64],
+    stop: &Interrupt,
+    waiting: &mut dyn FnMut(),
+) -> Result<Opened, CacheError> {
     let mut has_warned = false;
     let mut look = || match SignalFile::open(path, expected, rows) {
         Ok(file) => file,
@@ -49,7 +56,7 @@ pub fn open(path: &Path, expected: &Header, rows: &[u64], stop: &AtomicBool) -> 
         if let Some(file) = look() {
             return Ok(Opened::Ready(Box::new(file)));
         }
-        if stop.load(Ordering::Relaxed) {
+        if stop.is_asked() {
             return Ok(Opened::Stopped);
         }
         if let Some(lock) = try_write_lock(path)? {
@@ -59,6 +66,7 @@ pub fn open(path: &Path, expected: &Header, rows: &[u64], stop: &AtomicBool) -> 
         if !std::mem::replace(&mut has_said, true) {
             tracing::info!("another process is writing {}; waiting for it", path.display());
         }
+        waiting();
         std::thread::sleep(PAUSE);
     }
 }
@@ -76,6 +84,7 @@ impl SignalFile {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     use super::super::format::tests::header;
     use super::super::writer::Writer;
@@ -99,9 +108,9 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let stop = AtomicBool::new(false);
+                    let stop = Interrupt::new();
                     let file = loop {
-                        match open(&target, &header(2, 3, 1), &ROWS, &stop).unwrap() {
+                        match open(&target, &header(2, 3, 1), &ROWS, &stop, &mut || {}).unwrap() {
                             Opened::Ready(file) => break file,
                             Opened::Missing(lock) => {
                                 written.fetch_add(1, Ordering::Relaxed);
@@ -125,12 +134,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = path(directory.path(), "0123");
         let lock = try_write_lock(&target).unwrap().unwrap();
-        let stop = AtomicBool::new(true);
-        let opened = open(&target, &header(2, 3, 1), &ROWS, &stop).unwrap();
+        let stop = Interrupt::new();
+        stop.ask();
+        let opened = open(&target, &header(2, 3, 1), &ROWS, &stop, &mut || {}).unwrap();
         assert!(matches!(opened, Opened::Stopped));
         drop(lock);
-        stop.store(false, Ordering::Relaxed);
-        let opened = open(&target, &header(2, 3, 1), &ROWS, &stop).unwrap();
+        let stop = Interrupt::new();
+        let opened = open(&target, &header(2, 3, 1), &ROWS, &stop, &mut || {}).unwrap();
         assert!(matches!(opened, Opened::Missing(_)));
     }
 
@@ -138,12 +148,16 @@ mod tests {
     fn a_damaged_file_is_written_again_and_one_found_so_later_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let target = path(directory.path(), "0123");
-        let stop = AtomicBool::new(false);
+        let stop = Interrupt::new();
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::write(&target, "rubbish").unwrap();
-        let Opened::Missing(lock) = open(&target, &header(2, 3, 1), &ROWS, &stop).unwrap() else { panic!() };
+        let Opened::Missing(lock) = open(&target, &header(2, 3, 1), &ROWS, &stop, &mut || {}).unwrap() else {
+            panic!()
+        };
         write(&target, lock);
-        let Opened::Ready(file) = open(&target, &header(2, 3, 1), &ROWS, &stop).unwrap() else { panic!() };
+        let Opened::Ready(file) = open(&target, &header(2, 3, 1), &ROWS, &stop, &mut || {}).unwrap() else {
+            panic!()
+        };
         file.discard(&Damage { path: target.clone(), reason: "found so".to_owned() });
         assert!(!target.exists());
     }

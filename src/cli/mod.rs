@@ -35,11 +35,14 @@ struct Cli {
     command: Command,
 }
 
+/// The store where none is chosen.
+const DEFAULT_STORE: &str = "runs";
+
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub struct Global {
     /// Directory that holds runs, trained teachers and caches.
-    #[arg(long, global = true, env = "KDX_STORE", default_value = "runs", value_name = "DIR")]
+    #[arg(long, global = true, env = "KDX_STORE", default_value = DEFAULT_STORE, value_name = "DIR")]
     pub store: PathBuf,
 }
 

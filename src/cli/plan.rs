@@ -1,9 +1,9 @@
 //! `kdx plan`: what a sweep would do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Global, text};
+use super::{DEFAULT_STORE, Global, text};
 use crate::experiment::{self, Experiment};
 use crate::schedule::{Job, Plan, Speed, SpeedSource};
 use crate::store::RunState;
@@ -28,6 +28,26 @@ impl Args {
         }
         Ok(experiment)
     }
+
+    /// A command that works on the same experiment, as it is typed into a shell.
+    pub(super) fn command_line(&self, global: &Global, command: &str) -> String {
+        let mut words = vec!["kdx".to_owned(), command.to_owned(), self.file.display().to_string()];
+        if global.store != Path::new(DEFAULT_STORE) {
+            words.extend(["--store".to_owned(), global.store.display().to_string()]);
+        }
+        words.extend(self.overrides.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+        shell_words(&words)
+    }
+}
+
+/// Words as a shell reads them.
+fn shell_words(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = words.iter().map(|word| {
+        let word_is_plain = !word.is_empty() && word.chars().all(is_plain);
+        if word_is_plain { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs the command.

@@ -1,29 +1,43 @@
 //! `kdx sweep`: trains every run of an experiment that is not done yet.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use miette::{IntoDiagnostic, WrapErr};
+use miette::{IntoDiagnostic, WrapErr, miette};
 
-use super::{Global, plan, progress, text};
+use super::progress::{self, View};
+use super::{Global, plan, text};
 use crate::experiment::config::{PerDevice, ResourcesConfig};
 use crate::kernels::cpu::Isa;
 use crate::schedule::{self, DeviceName, Job, JobResult, Message, Options, Plan};
-use crate::store::{RunState, Store};
+use crate::store::{RunId, RunState, Store};
 
 /// Arguments of `kdx sweep`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     experiment: plan::Args,
-    /// Runs at once; in place of `resources.per_device`.
+    /// Runs at once on a device; in place of `resources.per_device`.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
+    /// Only these runs, by their ids or the first digits of them, and the teachers that they need.
+    #[arg(long = "run", value_name = "RUN")]
+    runs: Vec<String>,
+    /// Stop the sweep when the first run has failed; else the others go on.
+    #[arg(long)]
+    fail_fast: bool,
+    /// Print what happens as JSON, one object a line.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Exit code of a sweep that the user stopped, as a shell gives it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
+
+/// Lines of a failed run's log that are printed.
+const LOG_LINES: usize = 5;
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
@@ -37,14 +51,23 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     store = Store::new(std::path::absolute(store.root()).into_diagnostic()?);
 
     let name = &plan.experiment.name;
-    let pending = plan.pending();
+    let pending = select(&plan, &args.runs)?;
+    let done_before = plan.students.iter().filter(|job| job.state.is_done()).count();
+    let mut watcher = progress::watcher(View { name, done_before, json: args.json });
     if pending.is_empty() {
-        text::say!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
-        print_next(name, &plan.students);
+        if args.json {
+            watcher.begin(&[], 0);
+            watcher.end();
+        } else if args.runs.is_empty() {
+            text::say!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
+            print_next(name, plan.students.len());
+        } else {
+            text::say!("{name}: these runs are done");
+        }
         return Ok(ExitCode::SUCCESS);
     }
 
-    let options = options(args, &experiment.resources, store, &pending)?;
+    let options = options(args, &experiment.resources, store, pending.len())?;
     let (sender, messages) = mpsc::channel();
     let stop = sender.clone();
     ctrlc::set_handler(move || {
@@ -52,10 +75,37 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     })
     .into_diagnostic()
     .wrap_err("cannot listen for Ctrl-C")?;
-    let done_before = plan.students.iter().filter(|job| job.state.is_done()).count();
-    let mut watcher = progress::watcher(name, done_before);
-    let results = schedule::dispatch(pending, &options, &sender, &messages, watcher.as_mut())?;
-    Ok(conclude(name, &results, began))
+    let results = schedule::dispatch(pending, &options, &sender, &messages, watcher.as_mut());
+    if !args.json {
+        conclude(name, &results, began, args, global);
+    }
+    Ok(exit_code(&results))
+}
+
+/// The runs that are to be trained: all that are not done, or the ones that were asked for, with the
+/// teachers that they need.
+fn select(plan: &Plan, prefixes: &[String]) -> miette::Result<Vec<Job>> {
+    let mut pending = plan.pending();
+    if prefixes.is_empty() {
+        return Ok(pending);
+    }
+    let mut chosen: HashSet<&RunId> = HashSet::new();
+    for prefix in prefixes {
+        let mut found = plan.students.iter().chain(&plan.teachers).filter(|j| j.id().0.starts_with(prefix));
+        let (Some(job), None) = (found.next(), found.next()) else {
+            let help =
+                "`kdx plan FILE` lists the runs; the first digits of an id are enough where they are unique";
+            return Err(miette!(
+                help = help,
+                "no single run of {} begins with `{prefix}`",
+                plan.experiment.name
+            ));
+        };
+        chosen.insert(job.id());
+        chosen.extend(&job.record.teacher_run);
+    }
+    pending.retain(|job| chosen.contains(job.id()));
+    Ok(pending)
 }
 
 /// Chooses slots and threads.
@@ -63,34 +113,43 @@ fn options(
     args: &Args,
     resources: &ResourcesConfig,
     store: Store,
-    pending: &[Job],
+    pending: usize,
 ) -> miette::Result<Options> {
     let threads = schedule::cpu_threads();
+    let is_fixed = args.jobs.is_some() || matches!(resources.per_device, PerDevice::Count(_));
     let slots = match (args.jobs, resources.per_device) {
         (Some(jobs), _) => usize::try_from(jobs).unwrap_or(usize::MAX),
         (None, PerDevice::Count(count)) => count,
-        (None, PerDevice::Auto(_)) => auto_slots(resources, threads, pending),
+        // As many as there are processors for them; memory is looked at when each is started.
+        (None, PerDevice::Auto(_)) => (threads / resources.threads.max(1)).max(1),
     };
     Ok(Options {
         program: std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
         store,
-        slots: vec![DeviceName::Cpu; slots.min(pending.len())],
+        slots: vec![DeviceName::Cpu; slots.min(pending)],
         threads,
         threads_per_worker: (resources.threads > 0).then_some(resources.threads),
+        memory: schedule::memory().map(|(_, free)| free).filter(|_| !is_fixed),
         attempts: resources.attempts,
+        stall_timeout: resources.stall_timeout(),
+        time_limit: resources.time_limit(),
+        fail_fast: args.fail_fast,
     })
 }
 
-/// As many workers as there are processors for them, and memory for the largest of their runs.
-fn auto_slots(resources: &ResourcesConfig, threads: usize, pending: &[Job]) -> usize {
-    let by_threads = threads / resources.threads.max(1);
-    let largest = pending.iter().map(|job| job.estimate.memory).max().unwrap_or(1).max(1);
-    let by_memory = schedule::memory().map_or(usize::MAX, |(_, free)| (free / largest) as usize);
-    by_threads.min(by_memory).max(1)
+fn exit_code(results: &[JobResult]) -> ExitCode {
+    let any = |state: RunState| results.iter().any(|result| result.state == state);
+    if any(RunState::Failed) {
+        ExitCode::FAILURE
+    } else if results.iter().any(|result| !result.state.is_done()) {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Says how the sweep ended, and every failure with what to do about it.
-fn conclude(name: &str, results: &[JobResult], began: Instant) -> ExitCode {
+fn conclude(name: &str, results: &[JobResult], began: Instant, args: &Args, global: &Global) {
     let of = |state: RunState| results.iter().filter(move |r| r.state == state);
     let mut parts = Vec::new();
     for state in [RunState::Finished, RunState::Diverged, RunState::Failed, RunState::Interrupted] {
@@ -112,22 +171,26 @@ fn conclude(name: &str, results: &[JobResult], began: Instant) -> ExitCode {
             result.job.label(),
             result.reason.as_deref().unwrap_or("no reason known"),
         );
+        if result.state == RunState::Failed {
+            let log = result.job.dir(&global.store()).log_end(4096).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+                text::say!("    | {line}");
+            }
+            text::say!("    {} --run {}", args.experiment.command_line(global, "sweep"), result.job.id());
+        }
     }
     if of(RunState::Failed).next().is_some() {
-        text::say!("  `kdx show RUN` prints the end of its log; the same sweep tries failed runs again");
-        return ExitCode::FAILURE;
-    }
-    if left > 0 || of(RunState::Interrupted).next().is_some() {
+        text::say!("  `kdx logs RUN` prints all of a log; the same sweep tries failed runs again");
+    } else if results.iter().any(|result| !result.state.is_done()) {
         text::say!("  the same command continues");
-        return ExitCode::from(INTERRUPTED);
+    } else {
+        print_next(name, results.len());
     }
-    let jobs: Vec<Job> = results.iter().map(|r| r.job.clone()).collect();
-    print_next(name, &jobs);
-    ExitCode::SUCCESS
 }
 
-fn print_next(name: &str, jobs: &[Job]) {
-    if !jobs.is_empty() {
+fn print_next(name: &str, runs: usize) {
+    if runs > 0 {
         text::say!("  `kdx report {name}` writes tables, plots and a page");
     }
 }

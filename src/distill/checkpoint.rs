@@ -143,9 +143,10 @@ impl<'a> Checkpoints<'a> {
 
     /// Writes a checkpoint. Where that fails, as on a full disk, the log says so and the run goes on: the
     /// one before is still whole.
-    pub(super) fn write(&mut self, state: &TrainingState, log: &Log) {
-        if let Err(error) = self.try_write(state, log) {
-            tracing::warn!("no checkpoint at step {}: {error}", state.step);
+    pub(super) fn write(&mut self, state: &TrainingState, log: &mut Log) {
+        match self.try_write(state, log) {
+            Ok(()) => log.observer.checkpoint(state.step),
+            Err(error) => tracing::warn!("no checkpoint at step {}: {error}", state.step),
         }
         self.last = Instant::now();
     }

@@ -1,13 +1,12 @@
 //! Held-out figures of student and teacher.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
 use super::error::DistillError;
 use super::teacher::Signal;
 use crate::data::{self, Dataset};
+use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Measured, measure};
 use crate::model::Transformer;
 use crate::store::Evaluation;
@@ -32,12 +31,12 @@ impl Evaluator<'_> {
     pub(super) fn measure(
         &self,
         student: &Transformer,
-        stop: &AtomicBool,
+        stop: &Interrupt,
     ) -> Result<Option<(Evaluation, Option<Evaluation>)>, DistillError> {
         let student = student.frozen();
         let mut sums = Measured::default();
         for batch in data::epoch(self.split, self.batch_size, false, 0, 0, self.pad_id) {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_asked() {
                 return Ok(None);
             }
             let Some(batch) = DeviceBatch::new(&batch, self.device) else { continue };

@@ -1,7 +1,6 @@
 //! What a run starts with: data, teacher and student, and the checks that they go together.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
@@ -11,6 +10,7 @@ use super::teacher::{Request, Teacher};
 use super::train::{Job, Observer};
 use crate::data::{self, Prepared};
 use crate::experiment::config::{self, RunConfig};
+use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Precision};
 use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
 use crate::store::file::write_json;
@@ -40,7 +40,7 @@ impl Setup {
     pub(super) fn new(
         job: &Job,
         observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        stop: &Interrupt,
     ) -> Result<Option<Self>, DistillError> {
         let config = &job.record.config;
         let inner = job.device.clone().without_autodiff();

@@ -1,7 +1,6 @@
 //! One run, from its record to its model.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
@@ -18,6 +17,7 @@ use super::setup::Setup;
 use super::state::{LastMeasured, TrainingState};
 use super::steps::Steps;
 use super::teacher::Teacher;
+use crate::interrupt::Interrupt;
 use crate::kernels::cpu::release_memory;
 use crate::kernels::distillation_loss;
 use crate::model;
@@ -43,10 +43,14 @@ pub trait Observer: Send {
     /// Something is made before the first step that may take long, as the teacher's signal: `done` parts
     /// of `total`.
     fn preparing(&mut self, _what: &str, _done: u64, _total: u64) {}
+    /// The run cannot go on until another process has made something. Called again and again.
+    fn waiting(&mut self, _what: &str) {}
     /// Data and models are ready; the first step is about to be taken.
     fn started(&mut self, total_steps: u64, parameters: u64);
     /// The run goes on after this step, where an earlier attempt left a checkpoint.
     fn resumed(&mut self, _step: u64) {}
+    /// A checkpoint was written after this step.
+    fn checkpoint(&mut self, _step: u64) {}
     /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64);
 }
@@ -75,11 +79,11 @@ pub enum Outcome {
 ///
 /// # Errors
 /// Where data or models cannot be used or do not go together, or a file cannot be written.
-pub fn train(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
+pub fn train(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Result<Outcome, DistillError> {
     rayon::scope(|_| train_in_pool(job, observer, stop))
 }
 
-fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, DistillError> {
+fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Result<Outcome, DistillError> {
     let started = Instant::now();
     let config = &job.record.config;
     let Some(setup) = Setup::new(job, observer, stop)? else { return Ok(Outcome::Interrupted) };
@@ -134,8 +138,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
                 Some(evaluator) => evaluator.measure(&state.student, stop)?,
                 None => None,
             };
-            if figures.is_none() && stop.load(Ordering::Relaxed) {
-                checkpoints.write(&state, &log);
+            if figures.is_none() && stop.is_asked() {
+                checkpoints.write(&state, &mut log);
                 return Ok(Outcome::Interrupted);
             }
             if let Some((student, _)) = &figures {
@@ -150,12 +154,12 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         if is_last {
             break;
         }
-        if stop.load(Ordering::Relaxed) {
-            checkpoints.write(&state, &log);
+        if stop.is_asked() {
+            checkpoints.write(&state, &mut log);
             return Ok(Outcome::Interrupted);
         }
         if checkpoints.is_due() {
-            checkpoints.write(&state, &log);
+            checkpoints.write(&state, &mut log);
         }
 
         let clock = Instant::now();
@@ -165,10 +169,10 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &AtomicBool) -> R
         let mut gradients = Gradients::default();
         let mut losses: Option<Sums> = None;
         for batch in &micro_batches {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_asked() {
                 // Nothing is learnt of the step yet: it will be taken again from its start.
                 (state.step, state.position, state.tokens) = before;
-                checkpoints.write(&state, &log);
+                checkpoints.write(&state, &mut log);
                 return Ok(Outcome::Interrupted);
             }
             let Some(batch) = DeviceBatch::new(batch, &device) else { continue };

@@ -517,8 +517,7 @@ impl TrainConfig {
 
     /// Time between two checkpoints; none where they are written only on a stop request.
     pub fn checkpoint_every(&self) -> Option<Duration> {
-        let seconds = self.checkpoint_every.unwrap_or(Self::CHECKPOINT_EVERY);
-        Duration::try_from_secs_f64(seconds).ok().filter(|every| !every.is_zero())
+        positive_seconds(self.checkpoint_every.unwrap_or(Self::CHECKPOINT_EVERY))
     }
 
     /// The part that decides what is learnt: checkpoints change nothing.
@@ -580,11 +579,40 @@ pub struct ResourcesConfig {
     /// Times a run is tried before it is given up.
     #[schemars(range(min = 1))]
     pub attempts: u32,
+    /// Seconds without a sign of life after which a worker is ended and its run tried again; 0 for never.
+    #[schemars(range(min = 0.0))]
+    pub stall_timeout: f64,
+    /// Seconds that a run may take in one sweep, all attempts together; 0 for no limit.
+    #[schemars(range(min = 0.0))]
+    pub time_limit: f64,
+}
+
+impl ResourcesConfig {
+    /// [`Self::stall_timeout`], none for never.
+    pub fn stall_timeout(&self) -> Option<Duration> {
+        positive_seconds(self.stall_timeout)
+    }
+
+    /// [`Self::time_limit`], none for no limit.
+    pub fn time_limit(&self) -> Option<Duration> {
+        positive_seconds(self.time_limit)
+    }
+}
+
+/// A length of time in seconds, none where it is 0.
+fn positive_seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())
 }
 
 impl Default for ResourcesConfig {
     fn default() -> Self {
-        Self { per_device: PerDevice::Auto(Auto::Auto), threads: 0, attempts: 2 }
+        Self {
+            per_device: PerDevice::Auto(Auto::Auto),
+            threads: 0,
+            attempts: 2,
+            stall_timeout: 600.0,
+            time_limit: 0.0,
+        }
     }
 }
 

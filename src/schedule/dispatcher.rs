@@ -1,22 +1,24 @@
-//! The event loop that owns the state of a sweep: which runs wait, which run where, which are done.
+//! The event loop of a sweep on this machine: workers in slots, one process a run.
 //!
 //! Workers only report; they know nothing of each other. So a crash of one costs its run one
-//! attempt, and nobody else anything.
+//! attempt, and nobody else anything. Nothing that goes wrong with one run ends the loop.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use super::board::{Board, JobResult, Verdict};
 use super::device::DeviceName;
 use super::events::Event;
+use super::failure::{Failure, memory_kills};
 use super::plan::Job;
-use super::process::{Message, Worker, WorkerCommand, describe_exit};
+use super::process::{Message, Worker, WorkerCommand};
 use super::worker::timestamp;
-use crate::store::{FORMAT_VERSION, RunId, RunState, RunStatus, Store, StoreError};
+use crate::store::{FORMAT_VERSION, RunState, RunStatus, Store, StoreError};
 
-/// How long a run that another process works on is left alone before it is looked at again.
-const LOCKED_PAUSE: Duration = Duration::from_secs(1);
+/// How long a run that another process works on is left alone before it is looked at again; also the time
+/// between two looks at the clocks of the workers.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where and how the runs of a sweep are run.
 #[derive(Debug, Clone)]
@@ -31,44 +33,37 @@ pub struct Options {
     pub threads: usize,
     /// CPU threads of each worker, where the user fixed them.
     pub threads_per_worker: Option<usize>,
+    /// Bytes that the runs of one device may take together, by their estimates; none for no limit. A run
+    /// that takes more than this by itself is started when it has the device for itself.
+    pub memory: Option<u64>,
     /// Times a run is tried before it is given up.
     pub attempts: u32,
+    /// How long a worker may give no sign of life before it is ended.
+    pub stall_timeout: Option<Duration>,
+    /// How long a run may take in this sweep, all attempts together.
+    pub time_limit: Option<Duration>,
+    /// Whether the first run that fails ends the sweep.
+    pub fail_fast: bool,
 }
 
-/// Looks on while a sweep runs: a terminal's progress bars, plain lines, a test.
+/// Looks on while a sweep runs: a terminal's progress bars, plain lines, a program, a test.
 pub trait Watcher {
     /// The sweep begins with these jobs.
     fn begin(&mut self, jobs: &[Job], slots: usize);
-    /// A worker was started for a job.
-    fn started(&mut self, job: &Job, slot: usize, threads: usize);
+    /// A worker was started for a job, at a place such as `cpu, 2 threads`.
+    fn started(&mut self, job: &Job, slot: usize, place: &str);
     /// A worker reported.
     fn event(&mut self, job: &Job, slot: usize, event: &Event);
+    /// Another process works on a job, so this sweep waits for it. Said once a job.
+    fn elsewhere(&mut self, job: &Job);
     /// A job failed and will be tried again.
-    fn retried(&mut self, job: &Job, slot: usize, reason: &str);
+    fn retried(&mut self, job: &Job, slot: Option<usize>, reason: &str);
     /// A job will not be run again in this sweep. `slot` is none where it never had one.
     fn ended(&mut self, job: &Job, slot: Option<usize>, state: RunState, reason: Option<&str>);
-    /// The user asked to stop; workers are stopping.
+    /// Workers are asked to stop: by the user, or after a failure.
     fn stopping(&mut self);
     /// The sweep is over.
     fn end(&mut self);
-}
-
-/// How one job of a sweep ended.
-#[derive(Debug, Clone)]
-pub struct JobResult {
-    /// The job.
-    pub job: Job,
-    /// How it ended; `Planned` where its turn never came.
-    pub state: RunState,
-    /// Why it diverged or failed.
-    pub reason: Option<String>,
-}
-
-#[derive(Debug)]
-enum Progress {
-    Waiting { not_before: Option<Instant>, tries: u32 },
-    Running { tries: u32, ended: Option<(RunState, Option<String>)>, locked: bool },
-    Done { state: RunState, reason: Option<String> },
 }
 
 /// Runs the jobs, teachers before the students that need them, and returns when all are done or
@@ -79,45 +74,63 @@ pub fn dispatch(
     sender: &Sender<Message>,
     messages: &Receiver<Message>,
     watcher: &mut dyn Watcher,
-) -> Result<Vec<JobResult>, StoreError> {
+) -> Vec<JobResult> {
     watcher.begin(&jobs, options.slots.len());
     let mut dispatcher = Dispatcher::new(jobs, options, sender, watcher);
     loop {
-        dispatcher.start_what_can()?;
+        dispatcher.start_what_can();
         if dispatcher.is_over() {
             break;
         }
-        match messages.recv_timeout(LOCKED_PAUSE) {
+        match messages.recv_timeout(PAUSE) {
             Ok(Message::Event { slot, event }) => dispatcher.on_event(slot, event),
-            Ok(Message::Exited { slot, status }) => {
-                let how = describe_exit(status);
-                dispatcher.on_exit(slot, &how)?;
-            }
+            Ok(Message::Exited { slot, status }) => dispatcher.on_exit(slot, status),
             Ok(Message::Stop) => dispatcher.on_stop(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        dispatcher.check_clocks();
     }
-    Ok(dispatcher.finish())
+    dispatcher.watcher.end();
+    dispatcher.board.into_results()
+}
+
+/// What happens in a slot.
+struct Running {
+    index: usize,
+    worker: Worker,
+    threads: usize,
+    /// When the worker last gave a sign of life.
+    alive: Instant,
+    /// Whether other workers ran on the device at any time of this attempt.
+    had_company: bool,
+    /// See [`memory_kills`], when the worker was started.
+    memory_kills: Option<u64>,
+    /// What the worker said of the run's end.
+    ended: Option<(RunState, Option<String>)>,
+    /// Whether another process has the run.
+    is_locked: bool,
+    /// Why the dispatcher ended the worker.
+    cut: Option<Cut>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Stalled,
+    TimeLimit,
 }
 
 struct Dispatcher<'a> {
-    jobs: Vec<Job>,
-    progress: Vec<Progress>,
-    by_id: HashMap<RunId, usize>,
-    /// The job and worker of each slot.
-    slots: Vec<Option<(usize, Worker, usize)>>,
+    board: Board,
+    slots: Vec<Option<Running>>,
+    /// When each job was first started in this sweep.
+    began: Vec<Option<Instant>>,
+    /// The jobs that were found with another process.
+    elsewhere: Vec<bool>,
     stopping: bool,
     options: &'a Options,
     sender: &'a Sender<Message>,
     watcher: &'a mut dyn Watcher,
-}
-
-/// Whether a job can be started now.
-enum Readiness {
-    Ready,
-    Later,
-    Never(String),
 }
 
 impl<'a> Dispatcher<'a> {
@@ -127,97 +140,131 @@ impl<'a> Dispatcher<'a> {
         sender: &'a Sender<Message>,
         watcher: &'a mut dyn Watcher,
     ) -> Self {
-        let by_id = jobs.iter().enumerate().map(|(i, job)| (job.id().clone(), i)).collect();
-        let progress = jobs.iter().map(|_| Progress::Waiting { not_before: None, tries: 0 }).collect();
         let slots = options.slots.iter().map(|_| None).collect();
-        Self { jobs, progress, by_id, slots, stopping: false, options, sender, watcher }
+        let (began, elsewhere) = (vec![None; jobs.len()], vec![false; jobs.len()]);
+        let board = Board::new(jobs, options.attempts);
+        Self { board, slots, began, elsewhere, stopping: false, options, sender, watcher }
     }
 
     fn is_over(&self) -> bool {
-        let idle = self.slots.iter().all(Option::is_none);
-        let all_done = self.progress.iter().all(|p| matches!(p, Progress::Done { .. }));
-        idle && (self.stopping || all_done)
-    }
-
-    fn readiness(&self, index: usize) -> Readiness {
-        if let Progress::Waiting { not_before: Some(time), .. } = self.progress[index]
-            && time > Instant::now()
-        {
-            return Readiness::Later;
-        }
-        let Some(teacher) = self.jobs[index].record.teacher_run.as_ref().and_then(|id| self.by_id.get(id))
-        else {
-            return Readiness::Ready;
-        };
-        match &self.progress[*teacher] {
-            Progress::Done { state: RunState::Finished, .. } => Readiness::Ready,
-            Progress::Done { state, .. } => {
-                Readiness::Never(format!("its teacher {} {}", self.jobs[*teacher].id(), state.as_str()))
-            }
-            _ => Readiness::Later,
-        }
+        self.slots.iter().all(Option::is_none) && (self.stopping || self.board.is_done())
     }
 
     /// Fills the free slots, and settles jobs that can never run.
-    fn start_what_can(&mut self) -> Result<(), StoreError> {
-        if self.stopping {
-            return Ok(());
+    fn start_what_can(&mut self) {
+        for (index, reason) in self.board.hopeless() {
+            self.settle(index, None, RunState::Failed, Some(reason));
         }
-        let mut ready = Vec::new();
-        for index in 0..self.jobs.len() {
-            if !matches!(self.progress[index], Progress::Waiting { .. }) {
-                continue;
-            }
-            match self.readiness(index) {
-                Readiness::Ready => ready.push(index),
-                Readiness::Later => {}
-                Readiness::Never(reason) => self.settle(index, None, RunState::Failed, Some(reason)),
-            }
+        if self.stopping || self.slots.iter().all(Option::is_some) {
+            return;
         }
-        let mut ready = ready.into_iter();
+        let mut ready = self.board.ready();
         for slot in 0..self.slots.len() {
-            while self.slots[slot].is_none() {
-                let Some(index) = ready.next() else { return Ok(()) };
-                self.start(index, slot, ready.len())?;
+            while !self.stopping && self.slots[slot].is_none() {
+                let Some(place) = ready.iter().position(|&index| self.fits(index, slot)) else { break };
+                let index = ready.remove(place);
+                self.start(index, slot, ready.len());
             }
         }
-        Ok(())
+    }
+
+    /// Whether a job may be started in a slot beside what runs on the same device.
+    fn fits(&self, index: usize, slot: usize) -> bool {
+        let mut beside = self.beside(slot).peekable();
+        if beside.peek().is_none() {
+            return true;
+        }
+        if self.board.is_alone(index) {
+            return false;
+        }
+        let mut taken = self.board.job(index).estimate.memory;
+        for running in beside {
+            if self.board.is_alone(running.index) {
+                return false;
+            }
+            taken = taken.saturating_add(self.board.job(running.index).estimate.memory);
+        }
+        self.options.memory.is_none_or(|memory| taken <= memory)
+    }
+
+    /// What runs in the other slots of the same device.
+    fn beside(&self, slot: usize) -> impl Iterator<Item = &Running> {
+        let device = &self.options.slots[slot];
+        let others = self.slots.iter().enumerate();
+        let others = others.filter(move |(other, _)| *other != slot && self.options.slots[*other] == *device);
+        others.filter_map(|(_, running)| running.as_ref())
     }
 
     /// Starts a job, unless another sweep has it or has done it.
-    fn start(&mut self, index: usize, slot: usize, others_ready: usize) -> Result<(), StoreError> {
-        let Progress::Waiting { tries, .. } = self.progress[index] else { return Ok(()) };
-        let dir = self.jobs[index].dir(&self.options.store);
-        if dir.try_lock()?.is_none() {
-            let not_before = Some(Instant::now() + LOCKED_PAUSE);
-            self.progress[index] = Progress::Waiting { not_before, tries };
-            return Ok(());
+    fn start(&mut self, index: usize, slot: usize, others_ready: usize) {
+        let dir = self.board.job(index).dir(&self.options.store);
+        match dir.try_lock() {
+            Ok(Some(_)) => {}
+            Ok(None) => return self.postpone(index),
+            Err(error) => {
+                self.board.begin(index);
+                return self.fail(index, slot, &Failure::Crashed(in_words(&error)), false);
+            }
         }
-        if let Some(status) = dir.status()?
+        // Done by another sweep since the plan was made.
+        if let Ok(Some(status)) = dir.status()
             && status.state.is_done()
-            && self.jobs[index].state != status.state
+            && self.board.job(index).state != status.state
         {
-            self.settle(index, None, status.state, status.reason);
-            return Ok(());
+            return self.settle(index, None, status.state, status.reason);
         }
+        self.board.begin(index);
         let threads = self.threads_for(others_ready);
-        let job = &self.jobs[index];
-        let worker = Worker::spawn(
-            &WorkerCommand {
-                program: &self.options.program,
-                store: &self.options.store,
-                role: job.record.role,
-                id: job.id(),
-                device: &self.options.slots[slot],
-                threads,
-            },
-            slot,
-            self.sender.clone(),
-        )?;
-        self.slots[slot] = Some((index, worker, threads));
-        self.progress[index] = Progress::Running { tries: tries + 1, ended: None, locked: false };
-        self.watcher.started(&self.jobs[index], slot, threads);
-        Ok(())
+        let job = self.board.job(index);
+        let device = &self.options.slots[slot];
+        let command = WorkerCommand {
+            program: &self.options.program,
+            store: &self.options.store,
+            role: job.record.role,
+            id: job.id(),
+            device,
+            threads,
+        };
+        match Worker::spawn(&command, slot, self.sender.clone()) {
+            Ok(worker) => {
+                let place = format!("{device}, {threads} thread{}", if threads == 1 { "" } else { "s" });
+                self.watcher.started(job, slot, &place);
+                self.slots[slot] = Some(Running {
+                    index,
+                    worker,
+                    threads,
+                    alive: Instant::now(),
+                    had_company: false,
+                    memory_kills: memory_kills(),
+                    ended: None,
+                    is_locked: false,
+                    cut: None,
+                });
+                self.began[index].get_or_insert_with(Instant::now);
+                self.note_company(slot);
+            }
+            Err(error) => self.fail(index, slot, &Failure::Crashed(in_words(&error)), false),
+        }
+    }
+
+    /// Marks all workers of a slot's device as having company, where there is more than one.
+    fn note_company(&mut self, slot: usize) {
+        if self.beside(slot).next().is_none() {
+            return;
+        }
+        let device = &self.options.slots[slot];
+        for (running, of) in self.slots.iter_mut().zip(&self.options.slots) {
+            if let Some(running) = running.as_mut().filter(|_| of == device) {
+                running.had_company = true;
+            }
+        }
+    }
+
+    fn postpone(&mut self, index: usize) {
+        self.board.postpone(index, PAUSE);
+        if !std::mem::replace(&mut self.elsewhere[index], true) {
+            self.watcher.elsewhere(self.board.job(index));
+        }
     }
 
     /// Splits the free CPU threads between this job and the others that could start beside it.
@@ -225,54 +272,90 @@ impl<'a> Dispatcher<'a> {
         if let Some(threads) = self.options.threads_per_worker {
             return threads;
         }
-        let used: usize = self.slots.iter().flatten().map(|(_, _, threads)| threads).sum();
+        let used: usize = self.slots.iter().flatten().map(|running| running.threads).sum();
         let free = self.options.threads.saturating_sub(used);
         let free_slots = self.slots.iter().filter(|s| s.is_none()).count();
         (free / (others_ready + 1).min(free_slots).max(1)).max(1)
     }
 
     fn on_event(&mut self, slot: usize, event: Event) {
-        let Some((index, ..)) = &self.slots[slot] else { return };
-        self.watcher.event(&self.jobs[*index], slot, &event);
-        if let Progress::Running { ended, locked, .. } = &mut self.progress[*index] {
-            match event {
-                Event::Ended { state, reason } => *ended = Some((state, reason)),
-                Event::Locked => *locked = true,
-                Event::Preparing { .. }
-                | Event::Started { .. }
-                | Event::Resumed { .. }
-                | Event::Metric { .. } => {}
+        let Some(running) = &mut self.slots[slot] else { return };
+        running.alive = Instant::now();
+        self.watcher.event(self.board.job(running.index), slot, &event);
+        match event {
+            Event::Ended { state, reason } => running.ended = Some((state, reason)),
+            Event::Locked => running.is_locked = true,
+            Event::Preparing { .. }
+            | Event::Waiting { .. }
+            | Event::Started { .. }
+            | Event::Resumed { .. }
+            | Event::Metric { .. }
+            | Event::Checkpoint { .. }
+            | Event::Alive => {}
+        }
+    }
+
+    fn on_exit(&mut self, slot: usize, status: Option<std::process::ExitStatus>) {
+        let Some(running) = self.slots[slot].take() else { return };
+        let index = running.index;
+        if running.is_locked {
+            return self.postpone(index);
+        }
+        match (running.ended, running.cut) {
+            (Some((RunState::Interrupted, _)) | None, Some(Cut::TimeLimit)) => {
+                let limit = humantime::format_duration(self.options.time_limit.unwrap_or_default());
+                let reason = format!("it took longer than {limit} (resources.time_limit)");
+                self.give_up(index, Some(slot), reason);
+            }
+            (Some((state, reason)), _) => {
+                self.settle(index, Some(slot), state, reason);
+                if state == RunState::Failed && self.options.fail_fast {
+                    self.stop();
+                }
+            }
+            (None, _) if self.stopping => self.settle(index, Some(slot), RunState::Interrupted, None),
+            (None, cut) => {
+                let failure = match (cut, self.options.stall_timeout) {
+                    (Some(Cut::Stalled), Some(time)) => Failure::Stalled(time),
+                    _ => {
+                        let dir = self.board.job(index).dir(&self.options.store);
+                        let were_killed =
+                            running.memory_kills.zip(memory_kills()).is_some_and(|(a, b)| b > a);
+                        Failure::of_exit(status, &dir.log_end(LOG_END).unwrap_or_default(), were_killed)
+                    }
+                };
+                self.fail(index, slot, &failure, running.had_company);
             }
         }
     }
 
-    fn on_exit(&mut self, slot: usize, how: &str) -> Result<(), StoreError> {
-        let Some((index, ..)) = self.slots[slot].take() else { return Ok(()) };
-        let Progress::Running { tries, ended, locked } = &mut self.progress[index] else { return Ok(()) };
-        let tries = *tries;
-        if *locked {
-            let not_before = Some(Instant::now() + LOCKED_PAUSE);
-            self.progress[index] = Progress::Waiting { not_before, tries: tries.saturating_sub(1) };
-            return Ok(());
+    /// An attempt came to nothing: another one, or the end of the run.
+    fn fail(&mut self, index: usize, slot: usize, failure: &Failure, had_company: bool) {
+        let mut reason = failure.to_string();
+        match self.board.fail(index, failure, had_company) {
+            Verdict::Again => {
+                if self.board.is_alone(index) && had_company {
+                    reason += "; it will be tried alone";
+                }
+                self.watcher.retried(self.board.job(index), Some(slot), &reason);
+            }
+            Verdict::GiveUp => self.give_up(index, Some(slot), reason),
         }
-        if let Some((state, reason)) = ended.take() {
-            self.settle(index, Some(slot), state, reason);
-        } else if self.stopping {
-            self.settle(index, Some(slot), RunState::Interrupted, None);
-        } else if tries < self.options.attempts {
-            self.watcher.retried(&self.jobs[index], slot, how);
-            let not_before = Some(Instant::now() + Duration::from_secs(u64::from(tries)));
-            self.progress[index] = Progress::Waiting { not_before, tries };
-        } else {
-            self.record_failure(index, how)?;
-            self.settle(index, Some(slot), RunState::Failed, Some(how.to_owned()));
-        }
-        Ok(())
     }
 
-    /// Writes the failure that a crashed worker could not write itself.
+    /// Settles a run as failed, and writes the failure that its worker could not write itself.
+    fn give_up(&mut self, index: usize, slot: Option<usize>, mut reason: String) {
+        if let Err(error) = self.record_failure(index, &reason) {
+            reason += &format!("; and this could not be recorded: {}", in_words(&error));
+        }
+        self.settle(index, slot, RunState::Failed, Some(reason));
+        if self.options.fail_fast {
+            self.stop();
+        }
+    }
+
     fn record_failure(&self, index: usize, reason: &str) -> Result<(), StoreError> {
-        let dir = self.jobs[index].dir(&self.options.store);
+        let dir = self.board.job(index).dir(&self.options.store);
         let now = timestamp();
         let status = dir.status()?.unwrap_or(RunStatus {
             format_version: FORMAT_VERSION,
@@ -290,32 +373,55 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn settle(&mut self, index: usize, slot: Option<usize>, state: RunState, reason: Option<String>) {
-        self.watcher.ended(&self.jobs[index], slot, state, reason.as_deref());
-        self.progress[index] = Progress::Done { state, reason };
+        self.watcher.ended(self.board.job(index), slot, state, reason.as_deref());
+        self.board.settle(index, state, reason);
+    }
+
+    /// Ends workers that hang, and stops those whose time is up.
+    fn check_clocks(&mut self) {
+        for running in self.slots.iter_mut().flatten() {
+            let is_silent = self.options.stall_timeout.is_some_and(|limit| running.alive.elapsed() >= limit);
+            if is_silent && running.ended.is_none() && running.cut != Some(Cut::Stalled) {
+                running.cut = Some(Cut::Stalled);
+                running.worker.kill();
+            }
+            let took = self.began[running.index].map(|began| began.elapsed());
+            let is_late = self.options.time_limit.zip(took).is_some_and(|(limit, took)| took >= limit);
+            if is_late && running.cut.is_none() {
+                running.cut = Some(Cut::TimeLimit);
+                running.worker.stop();
+            }
+        }
     }
 
     /// The first request lets workers stop in good order, the second ends them at once.
     fn on_stop(&mut self) {
-        let again = std::mem::replace(&mut self.stopping, true);
-        if !again {
-            self.watcher.stopping();
+        if !self.stopping {
+            return self.stop();
         }
-        for (_, worker, _) in self.slots.iter_mut().flatten() {
-            if again { worker.kill() } else { worker.stop() }
+        for running in self.slots.iter_mut().flatten() {
+            running.worker.kill();
         }
     }
 
-    fn finish(self) -> Vec<JobResult> {
-        self.watcher.end();
-        self.jobs
-            .into_iter()
-            .zip(self.progress)
-            .map(|(job, progress)| match progress {
-                Progress::Done { state, reason } => JobResult { job, state, reason },
-                Progress::Waiting { .. } | Progress::Running { .. } => {
-                    JobResult { state: job.state, reason: None, job }
-                }
-            })
-            .collect()
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        self.watcher.stopping();
+        for running in self.slots.iter_mut().flatten() {
+            running.worker.stop();
+        }
+    }
+}
+
+/// Bytes of a log's end in which the cause of a crash is looked for.
+const LOG_END: u64 = 4096;
+
+/// An error with what to do about it, on one line.
+fn in_words(error: &StoreError) -> String {
+    match miette::Diagnostic::help(error) {
+        Some(help) => format!("{error} ({help})"),
+        None => error.to_string(),
     }
 }

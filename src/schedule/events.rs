@@ -17,6 +17,11 @@ pub enum Event {
         /// How much it is.
         total: u64,
     },
+    /// The run cannot go on until another process has made something.
+    Waiting {
+        /// What.
+        what: String,
+    },
     /// The data is ready, the models are built, training begins.
     Started {
         /// Optimizer steps that the run will take.
@@ -36,6 +41,13 @@ pub enum Event {
         /// Training tokens a second so far.
         tokens_per_second: f64,
     },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// Steps that it holds.
+        step: u64,
+    },
+    /// The worker goes on with what it does; sent every few seconds unless it hangs.
+    Alive,
     /// Another process holds the lock of this run.
     Locked,
     /// The run ended, in a state that the worker has written to the run directory.

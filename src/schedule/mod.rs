@@ -3,18 +3,22 @@
 //! [`Plan`] says what there is to do, [`dispatch`] does it: one worker process a run, as many at
 //! once as there are slots.
 
+mod board;
 mod device;
 mod dispatcher;
 mod estimate;
 mod events;
+mod failure;
 mod plan;
 mod process;
 mod worker;
 
+pub use board::{Board, JobResult, Verdict};
 pub use device::{DeviceName, UnknownDevice, cpu_threads, memory};
-pub use dispatcher::{JobResult, Options, Watcher, dispatch};
+pub use dispatcher::{Options, Watcher, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
+pub use failure::Failure;
 pub use plan::{Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
 pub use worker::{WorkerError, timestamp, work};

@@ -1,11 +1,12 @@
 //! A worker process and the threads that listen to it.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::device::DeviceName;
 use super::events::Event;
@@ -97,7 +98,7 @@ impl Worker {
             if let Some(stdout) = stdout {
                 listen(BufReader::new(stdout), slot, &messages, &log_path);
             }
-            let status = waiting.lock().ok().and_then(|mut child| child.wait().ok());
+            let status = wait(&waiting);
             // The receiver is gone only when the dispatcher is.
             let _ = messages.send(Message::Exited { slot, status });
         });
@@ -112,19 +113,34 @@ impl Worker {
     /// Ends the worker at once.
     pub fn kill(&mut self) {
         self.stop();
-        // The waiting thread holds the lock only after the worker closed its output.
-        if let Ok(mut child) = self.child.try_lock() {
+        if let Ok(mut child) = self.child.lock() {
             let _ = child.kill();
         }
     }
 }
+
+/// Time between two looks at a process that has closed its output and so is about to end.
+const ENDING: Duration = Duration::from_millis(2);
+
+/// Waits for a process to end, without keeping others from ending it.
+fn wait(child: &Mutex<Child>) -> Option<ExitStatus> {
+    loop {
+        if let Some(status) = child.lock().ok()?.try_wait().ok()? {
+            return Some(status);
+        }
+        std::thread::sleep(ENDING);
+    }
+}
+
+/// Longest line that is taken in as one.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// Passes on every event, and writes what is no event into the log.
 fn listen(mut stdout: impl BufRead, slot: usize, messages: &Sender<Message>, log_path: &PathBuf) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match stdout.read_until(b'\n', &mut line) {
+        match (&mut stdout).take(LONGEST_LINE).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
@@ -141,23 +157,5 @@ fn listen(mut stdout: impl BufRead, slot: usize, messages: &Sender<Message>, log
                 let _ = log.and_then(|mut log| log.write_all(&line));
             }
         }
-    }
-}
-
-/// How a process ended, in words.
-pub fn describe_exit(status: Option<ExitStatus>) -> String {
-    let Some(status) = status else { return "its worker vanished".to_owned() };
-    #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return match signal {
-            9 => "its worker was killed (signal 9): out of memory, or ended by hand".to_owned(),
-            11 => "its worker crashed (signal 11, segmentation fault)".to_owned(),
-            6 => "its worker aborted (signal 6)".to_owned(),
-            other => format!("its worker was ended by signal {other}"),
-        };
-    }
-    match status.code() {
-        Some(code) => format!("its worker ended with exit code {code} and no report"),
-        None => "its worker ended without a report".to_owned(),
     }
 }

@@ -7,7 +7,6 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use miette::Diagnostic;
@@ -16,6 +15,7 @@ use thiserror::Error;
 use super::device::DeviceName;
 use super::events::Event;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
+use crate::interrupt::Interrupt;
 use crate::store::{
     FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, Store, StoreError,
 };
@@ -99,9 +99,10 @@ fn train(
     dir: &RunDir,
     device: &DeviceName,
 ) -> Result<Outcome, WorkerError> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Interrupt::new());
     stop_at_end_of_input(Arc::clone(&stop));
     stop_at_signal(Arc::clone(&stop));
+    say_alive(Arc::clone(&stop));
     let job = Job {
         record,
         dir,
@@ -121,18 +122,36 @@ fn teacher_dir(store: &Store, record: &RunRecord) -> Option<PathBuf> {
 }
 
 /// Sets `stop` when standard input ends. The thread lives as long as the process.
-fn stop_at_end_of_input(stop: Arc<AtomicBool>) {
+fn stop_at_end_of_input(stop: Arc<Interrupt>) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut std::io::sink());
-        stop.store(true, Ordering::Relaxed);
+        stop.ask();
     });
 }
 
 /// Sets `stop` on a signal that asks the process to end.
-fn stop_at_signal(stop: Arc<AtomicBool>) {
-    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
+fn stop_at_signal(stop: Arc<Interrupt>) {
+    if let Err(error) = ctrlc::set_handler(move || stop.ask()) {
         tracing::warn!("signals end this worker at once: {error}");
     }
+}
+
+/// Time between two signs of life.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Sends a sign of life now and then, as long as the training looks whether it should stop. The thread
+/// lives as long as the process.
+fn say_alive(stop: Arc<Interrupt>) {
+    std::thread::spawn(move || {
+        let mut seen = stop.looks();
+        loop {
+            std::thread::sleep(ALIVE_EVERY);
+            let looks = stop.looks();
+            if std::mem::replace(&mut seen, looks) != looks {
+                emit(&Event::Alive);
+            }
+        }
+    });
 }
 
 /// Time between two reports about what is being prepared.
@@ -152,12 +171,23 @@ impl Observer for Reporter {
         }
     }
 
+    fn waiting(&mut self, what: &str) {
+        if self.prepared.is_none_or(|last| last.elapsed() >= PREPARING_EVERY) {
+            self.prepared = Some(Instant::now());
+            emit(&Event::Waiting { what: what.to_owned() });
+        }
+    }
+
     fn started(&mut self, total_steps: u64, parameters: u64) {
         emit(&Event::Started { total_steps, parameters });
     }
 
     fn resumed(&mut self, step: u64) {
         emit(&Event::Resumed { step });
+    }
+
+    fn checkpoint(&mut self, step: u64) {
+        emit(&Event::Checkpoint { step });
     }
 
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {

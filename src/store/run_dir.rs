@@ -12,7 +12,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, MetricsMark};
@@ -53,6 +53,24 @@ impl RunDir {
     /// What the worker printed.
     pub fn log_path(&self) -> PathBuf {
         self.path.join("log.txt")
+    }
+
+    /// The last `bytes` of what the worker printed; empty where it printed nothing.
+    pub fn log_end(&self, bytes: u64) -> Result<String, StoreError> {
+        let path = self.log_path();
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+            let mut end = Vec::new();
+            file.read_to_end(&mut end)?;
+            Ok(end)
+        };
+        match read() {
+            Ok(end) => Ok(String::from_utf8_lossy(&end).into_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
     }
 
     fn record_path(&self) -> PathBuf {

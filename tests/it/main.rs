@@ -13,6 +13,7 @@ mod signals;
 mod support;
 mod sweeps;
 mod tokenizer;
+mod workers;
 mod wrong_checkpoints;
 mod wrong_data;
 mod wrong_experiments;

@@ -1,12 +1,12 @@
 //! Runs that are interrupted and go on: the same bytes as those of a run that never was.
 
+use kdx::interrupt::Interrupt;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use kdx::distill::Outcome;
 use kdx::experiment::config::{PathList, Precision, RunConfig, SignalKind};
@@ -63,7 +63,7 @@ fn finish(bench: &Bench, config: &RunConfig) -> (Left, RunSummary, Seen) {
 
 /// Runs until so many rows are written by this attempt.
 fn interrupt(bench: &Bench, config: &RunConfig, rows: usize) -> Vec<MetricRow> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Interrupt::new());
     let mut seen = Seen { stop_after: Some((rows, Arc::clone(&stop))), ..Seen::default() };
     assert_eq!(bench.observed(config.clone(), &mut seen, &stop).unwrap(), Outcome::Interrupted);
     seen.rows
@@ -110,7 +110,8 @@ fn a_run_resumes_whatever_the_threads_and_however_often() {
     threads(1).install(|| interrupt(&bench, &config, 2));
     let first = step_of_checkpoint(&bench);
     // Asked to stop before it could take a step: nothing is lost.
-    let stop = AtomicBool::new(true);
+    let stop = Interrupt::new();
+    stop.ask();
     assert_eq!(bench.observed(config.clone(), &mut Seen::default(), &stop).unwrap(), Outcome::Interrupted);
     assert_eq!(step_of_checkpoint(&bench), first);
     let wall = |bench: &Bench| bench.dir.checkpoint().state().unwrap().unwrap().wall_seconds;
@@ -214,7 +215,7 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
         cache_dir: &cache,
         device: burn::tensor::Device::flex(),
     };
-    let outcome = kdx::distill::train(&job, &mut Block(&bench), &AtomicBool::new(false));
+    let outcome = kdx::distill::train(&job, &mut Block(&bench), &Interrupt::new());
     let Ok(Outcome::Finished(summary)) = outcome else { panic!("{outcome:?}") };
     assert!(bench.dir.checkpoint().path().is_file());
     assert!(left(&bench, &summary) == whole);

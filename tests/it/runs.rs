@@ -1,8 +1,8 @@
 //! Whole runs, from a record to metrics and a model.
 
+use kdx::interrupt::Interrupt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use kdx::data::train_on_texts;
@@ -74,7 +74,7 @@ pub struct Seen {
     /// The step that the run went on from.
     pub resumed: Option<u64>,
     /// Set after this many rows.
-    pub stop_after: Option<(usize, Arc<AtomicBool>)>,
+    pub stop_after: Option<(usize, Arc<Interrupt>)>,
 }
 
 impl Observer for Seen {
@@ -91,7 +91,7 @@ impl Observer for Seen {
         if let Some((rows, stop)) = &self.stop_after
             && self.rows.len() >= *rows
         {
-            stop.store(true, Ordering::Relaxed);
+            stop.ask();
         }
     }
 }
@@ -122,7 +122,7 @@ impl Bench {
 
     pub fn run(&self, config: RunConfig) -> (Result<Outcome, distill::DistillError>, Seen) {
         let mut seen = Seen::default();
-        let outcome = self.observed(config, &mut seen, &AtomicBool::new(false));
+        let outcome = self.observed(config, &mut seen, &Interrupt::new());
         (outcome, seen)
     }
 
@@ -130,7 +130,7 @@ impl Bench {
         &self,
         config: RunConfig,
         seen: &mut Seen,
-        stop: &AtomicBool,
+        stop: &Interrupt,
     ) -> Result<Outcome, distill::DistillError> {
         let record = self.record(config, RunRole::Student);
         let cache = self.cache();
@@ -320,7 +320,7 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
         cache_dir: &cache,
         device: Device::flex(),
     };
-    let taught = finished(distill::train(&job, &mut Seen::default(), &AtomicBool::new(false)));
+    let taught = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
 
     for kind in [LossKind::ForwardKl, LossKind::None] {
         let bench = Bench::new();
@@ -334,7 +334,7 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
             cache_dir: &cache,
             device: Device::flex(),
         };
-        let summary = finished(distill::train(&job, &mut Seen::default(), &AtomicBool::new(false)));
+        let summary = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
         assert_eq!(summary.teacher_parameters, Some(taught.parameters));
         let (found, expected) = (summary.teacher_validation.unwrap(), taught.validation.clone().unwrap());
         close("the teacher's loss", found.hard_loss, expected.hard_loss, 1e-6);
@@ -388,7 +388,7 @@ fn a_loss_that_is_no_longer_finite_ends_the_run_as_diverged() {
 #[test]
 fn a_run_stops_on_request_and_leaves_no_model() {
     let bench = Bench::new();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Interrupt::new());
     let mut seen = Seen { stop_after: Some((3, Arc::clone(&stop))), ..Seen::default() };
     let outcome = bench.observed(golden_config(), &mut seen, &stop).unwrap();
     assert_eq!(outcome, Outcome::Interrupted);

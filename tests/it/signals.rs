@@ -1,9 +1,9 @@
 //! Runs whose teacher's hidden states are computed once: the same numbers, whatever happens to the file.
 
+use kdx::interrupt::Interrupt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kdx::cache::{self, Kind};
 use kdx::distill::{DistillError, Observer, Outcome};
@@ -146,7 +146,7 @@ fn auto_keeps_to_its_budget() {
 
 /// Asks to stop once so much of a signal is prepared.
 struct Impatient {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Interrupt>,
     after: u64,
 }
 
@@ -154,7 +154,7 @@ impl Observer for Impatient {
     fn preparing(&mut self, what: &str, done: u64, total: u64) {
         assert!(what.contains("hidden states") && done <= total);
         if done >= self.after {
-            self.stop.store(true, Ordering::Relaxed);
+            self.stop.ask();
         }
     }
     fn started(&mut self, _total_steps: u64, _parameters: u64) {
@@ -178,7 +178,7 @@ fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     finished(whole.run(long(&whole)).0);
 
     let parts = Bench::new();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(Interrupt::new());
     let mut impatient = Impatient { stop: Arc::clone(&stop), after: 1 };
     let record = parts.record(long(&parts), kdx::store::RunRole::Student);
     let cache = parts.cache();
@@ -193,7 +193,7 @@ fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     assert_eq!((signals(&parts, "partial").len(), signals(&parts, "bin").len()), (1, 0));
 
     let mut seen = Seen::default();
-    let outcome = parts.observed(long(&parts), &mut seen, &AtomicBool::new(false));
+    let outcome = parts.observed(long(&parts), &mut seen, &Interrupt::new());
     finished(outcome);
     assert!(signals(&parts, "partial").is_empty());
     same(&results(&parts), &results(&whole));

@@ -1,7 +1,6 @@
 //! Computes a signal, once for all runs, epochs and processes.
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device};
@@ -13,6 +12,7 @@ use super::plan::Plan;
 use super::top::Shortlist;
 use crate::cache::{ByteSize, Element, Loss, WriteLock, Writer};
 use crate::data::{Batch, Dataset};
+use crate::interrupt::Interrupt;
 use crate::model::Transformer;
 
 /// Tokens in a batch, padding included: enough for the products to run at full speed, and no more, for the
@@ -29,7 +29,7 @@ pub(super) struct Builder<'a> {
     /// What is kept of the logits; none keeps the hidden states.
     pub(super) shortlist: Option<&'a Shortlist>,
     pub(super) observer: &'a mut dyn Observer,
-    pub(super) stop: &'a AtomicBool,
+    pub(super) stop: &'a Interrupt,
 }
 
 impl Builder<'_> {
@@ -59,7 +59,7 @@ impl Builder<'_> {
         let mut said = began;
         self.observer.preparing(&what, done, total);
         while (progress.sequences as usize) < order.len() {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.is_asked() {
                 writer.commit(&progress)?;
                 tracing::info!("stopped; the next run that needs it goes on from here");
                 return Ok(false);

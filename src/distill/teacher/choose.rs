@@ -1,7 +1,6 @@
 //! Which signal a run uses.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
@@ -16,6 +15,7 @@ use super::top::{Shortlist, TopLogits};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
 use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
+use crate::interrupt::Interrupt;
 use crate::kernels::PackedHead;
 use crate::model::{self, ModelConfig, Transformer};
 
@@ -50,7 +50,7 @@ impl Teacher {
     pub(in super::super) fn new(
         request: &Request,
         observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        stop: &Interrupt,
     ) -> Result<Option<Self>, DistillError> {
         let config = ModelConfig::read(request.directory).map_err(DistillError::teacher)?;
         if config.vocab_size < request.student_vocab {
@@ -83,7 +83,7 @@ struct Making<'a, 'o> {
     model: Option<Transformer>,
     head: Option<PackedHead>,
     observer: &'o mut dyn Observer,
-    stop: &'o AtomicBool,
+    stop: &'o Interrupt,
 }
 
 impl<'a> Making<'a, '_> {
@@ -209,7 +209,8 @@ impl<'a> Making<'a, '_> {
     ) -> Result<Option<SignalFile>, DistillError> {
         // What was just written is there; if not, something removes it, and will again.
         for _ in 0..2 {
-            match cache::open(&plan.path, &plan.header, &plan.rows, self.stop)? {
+            let mut waiting = || self.observer.waiting("the teacher's signal, which another process writes");
+            match cache::open(&plan.path, &plan.header, &plan.rows, self.stop, &mut waiting)? {
                 Opened::Ready(file) => return Ok(Some(*file)),
                 Opened::Stopped => return Ok(None),
                 Opened::Missing(lock) => {

@@ -1,0 +1,99 @@
+//! Why an attempt at a run came to nothing, as far as its dispatcher can tell.
+
+use std::fmt;
+use std::fs;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// An attempt that ended without a result, and that may go better another time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The worker vanished, or could not be started; in words.
+    Crashed(String),
+    /// The worker was ended because memory ran out; in words.
+    OutOfMemory(String),
+    /// The worker gave no sign of life for so long, and was ended.
+    Stalled(Duration),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crashed(how) | Self::OutOfMemory(how) => f.write_str(how),
+            Self::Stalled(time) => write!(
+                f,
+                "its worker gave no sign of life for {} and was ended (resources.stall_timeout)",
+                humantime::format_duration(*time)
+            ),
+        }
+    }
+}
+
+impl Failure {
+    /// Why a worker ended without a report. `log` is the end of what it printed, `was_killed_for_memory`
+    /// whether the system ended processes to get memory back while it ran.
+    pub fn of_exit(status: Option<ExitStatus>, log: &str, was_killed_for_memory: bool) -> Self {
+        let Some(status) = status else { return Self::Crashed("its worker vanished".to_owned()) };
+        let no_allocation = log.contains("memory allocation of") && log.contains("failed");
+        #[cfg(unix)]
+        if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+            return match signal {
+                9 if was_killed_for_memory => {
+                    Self::OutOfMemory("its worker was killed by the system: out of memory".to_owned())
+                }
+                6 if no_allocation => Self::OutOfMemory(
+                    "its worker aborted: it could not get the memory it asked for".to_owned(),
+                ),
+                9 => Self::Crashed("its worker was killed (signal 9)".to_owned()),
+                11 => Self::Crashed("its worker crashed (signal 11, segmentation fault)".to_owned()),
+                6 => Self::Crashed("its worker aborted (signal 6)".to_owned()),
+                other => Self::Crashed(format!("its worker was ended by signal {other}")),
+            };
+        }
+        let how = match status.code() {
+            Some(code) => format!("its worker ended with exit code {code} and no report"),
+            None => "its worker ended without a report".to_owned(),
+        };
+        if no_allocation { Self::OutOfMemory(how) } else { Self::Crashed(how) }
+    }
+}
+
+/// How many processes the system has ended to get memory back, on this machine and in this control
+/// group; none where it does not say.
+pub fn memory_kills() -> Option<u64> {
+    let counter = |path: &str, name: &str| -> Option<u64> {
+        let text = fs::read_to_string(path).ok()?;
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    let group = control_group().and_then(|group| counter(&format!("{group}/memory.events"), "oom_kill"));
+    let machine = counter("/proc/vmstat", "oom_kill");
+    (group.is_some() || machine.is_some()).then(|| group.unwrap_or(0) + machine.unwrap_or(0))
+}
+
+/// The directory of this process's control group (version 2).
+pub(super) fn control_group() -> Option<String> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_other_ends() {
+        let of = |raw, log, killed| Failure::of_exit(Some(ExitStatus::from_raw(raw)), log, killed);
+        let log = "INFO step 3\nmemory allocation of 123 bytes failed\n";
+        assert!(matches!(of(9, "", true), Failure::OutOfMemory(_)));
+        assert!(matches!(of(9, "", false), Failure::Crashed(_)));
+        assert!(matches!(of(6, log, false), Failure::OutOfMemory(_)));
+        assert!(matches!(of(6, "panic", true), Failure::Crashed(_)));
+        assert!(matches!(of(11, "", true), Failure::Crashed(_)));
+        assert_eq!(of(3 << 8, "", false).to_string(), "its worker ended with exit code 3 and no report");
+        assert!(Failure::of_exit(None, "", false).to_string().contains("vanished"));
+    }
+}

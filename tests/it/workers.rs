@@ -1,0 +1,156 @@
+//! What a worker can do to its sweep: crash, hang, take too long, print garbage. And who watches.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::sweeps::{Place, TINY, both, json, signal, state, wait_for};
+
+/// One student without a teacher, which takes so many steps.
+fn lone(steps: &str) -> Place {
+    let text = TINY.replace("steps = 6", &format!("steps = {steps}\ncheckpoint_every = 0.05"));
+    let text = text.replace("baseline = true", "[loss]\nkind = \"none\"");
+    Place::new(text.split("[grid]").next().expect("the part before the grid"))
+}
+
+fn spawn(place: &Place, arguments: &[&str]) -> Child {
+    let mut command = place.command(&["sweep", "tiny.toml"]);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kdx starts")
+}
+
+fn only(place: &Place) -> PathBuf {
+    wait_for("the run directory", || !place.runs("students").is_empty());
+    place.runs("students").remove(0)
+}
+
+/// The process of the first worker that has written a checkpoint.
+fn worker(run: &PathBuf) -> u32 {
+    wait_for("a checkpoint", || fs::exists(run.join("checkpoint/checkpoint.json")).unwrap_or(false));
+    json(&run.join("status.json"))["pid"].as_u64().expect("a process id") as u32
+}
+
+#[test]
+fn a_worker_that_crashes_costs_its_run_one_attempt_from_its_checkpoint() {
+    let place = lone("3000");
+    let sweep = spawn(&place, &[]);
+    let run = only(&place);
+    signal(worker(&run), Signal::SEGV);
+    let text = both(&sweep.wait_with_output().expect("kdx ends"));
+    assert!(text.contains("again") && text.contains("signal 11, segmentation fault"), "{text}");
+    assert!(text.contains("resumed at step"), "{text}");
+    assert_eq!(state(&run), "finished", "{text}");
+    assert_eq!(json(&run.join("status.json"))["attempt"], 2);
+}
+
+#[test]
+fn a_worker_that_hangs_is_ended_and_its_run_goes_on() {
+    let place = lone("3000");
+    let sweep = spawn(&place, &["--set", "resources.stall_timeout=8"]);
+    let run = only(&place);
+    signal(worker(&run), Signal::STOP);
+    let text = both(&sweep.wait_with_output().expect("kdx ends"));
+    assert!(text.contains("no sign of life for 8s"), "{text}");
+    assert_eq!(state(&run), "finished", "{text}");
+    assert_eq!(json(&run.join("status.json"))["attempt"], 2);
+}
+
+#[test]
+fn a_slow_worker_is_no_hanging_one() {
+    // More than one sign of life apart from what it reports: with rows this far apart it reports nothing.
+    let place = lone("1000000");
+    let arguments = ["--set", "train.log_every=1000000", "--set", "resources.stall_timeout=7"];
+    let sweep = spawn(&place, &arguments);
+    let run = only(&place);
+    let first = worker(&run);
+    std::thread::sleep(std::time::Duration::from_secs(9));
+    signal(sweep.id(), Signal::INT);
+    let text = both(&sweep.wait_with_output().expect("kdx ends"));
+    assert!(!text.contains("sign of life"), "{text}");
+    let status = json(&run.join("status.json"));
+    assert_eq!((&status["attempt"], status["pid"].as_u64()), (&Value::from(1), Some(first.into())), "{text}");
+}
+
+#[test]
+fn a_run_that_takes_too_long_fails_with_a_checkpoint_and_the_command_that_repeats_it() {
+    let place = lone("1000000");
+    let output = place.kdx(&["sweep", "tiny.toml", "--set", "resources.time_limit=2"]);
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("it took longer than 2s (resources.time_limit)"), "{text}");
+    let run = only(&place);
+    assert_eq!(state(&run), "failed");
+    assert!(run.join("checkpoint/checkpoint.json").exists());
+    let id = run.file_name().and_then(|name| name.to_str()).expect("an id");
+    let repeat = format!("kdx sweep tiny.toml --set resources.time_limit=2 --run {id}");
+    assert!(text.contains(&repeat), "{text}");
+    assert!(text.contains("    | "), "the end of its log:\n{text}");
+}
+
+#[test]
+fn chosen_runs_are_trained_alone_with_their_teacher() {
+    let place = Place::new(TINY);
+    let wrong = place.kdx(&["sweep", "tiny.toml", "--run", "zz"]);
+    assert!(!wrong.status.success());
+    assert!(both(&wrong).contains("no single run of tiny begins with `zz`"), "{}", both(&wrong));
+    assert!(place.states().iter().all(|state| state == "planned"), "{:?}", place.states());
+    let has_teacher = |run: &PathBuf| !json(&run.join("run.json"))["teacher_run"].is_null();
+    let chosen = place.runs("students").into_iter().find(has_teacher).expect("a student with a teacher");
+    let id = chosen.file_name().and_then(|name| name.to_str()).expect("an id");
+    place.succeeds(&["sweep", "tiny.toml", "--run", &id[..10]]);
+    assert_eq!(state(&chosen), "finished");
+    assert_eq!(place.states().iter().filter(|state| *state == "finished").count(), 1);
+    assert_eq!(place.runs("teachers").iter().map(|run| state(run)).collect::<Vec<_>>(), ["finished"]);
+}
+
+/// The JSON objects of an output, one a line.
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn programs_read_what_happens_as_json() {
+    let place = Place::new(TINY);
+    let output = place.kdx(&["sweep", "tiny.toml", "--json"]);
+    assert!(output.status.success(), "{}", both(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let events: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    assert_eq!(events[0]["event"], "begin");
+    let runs = events[0]["runs"].as_array().expect("runs");
+    assert_eq!(runs.len(), 4, "a teacher, two students and a baseline");
+    assert_eq!(of("worker").len(), 4);
+    assert_eq!(of("started").len(), 4);
+    assert!(of("metric").iter().all(|event| event["row"]["loss"].is_f64() && event["run"].is_string()));
+    let ended = of("ended");
+    assert_eq!(ended.len(), 4);
+    assert!(ended.iter().all(|event| event["state"] == "finished"), "{ended:?}");
+    assert_eq!(events.last().expect("an end")["runs"]["finished"], 4);
+    // Nothing to do is said in the same form.
+    let again = place.kdx(&["sweep", "tiny.toml", "--json"]);
+    let lines = json_lines(&String::from_utf8_lossy(&again.stdout));
+    assert_eq!(
+        lines.iter().map(|line| line["event"].as_str().unwrap_or("")).collect::<Vec<_>>(),
+        ["begin", "end"]
+    );
+}
+
+#[test]
+fn the_first_failure_ends_a_sweep_that_is_told_so() {
+    // Two students: one cannot be trained, as its vocabulary is too narrow for the tokenizer.
+    let text = TINY.replace("\"loss.temperature\" = [1.0, 4.0]", "\"train.seed\" = [1, 2, 3]");
+    let text = text.replace("baseline = true", "[loss]\nkind = \"none\"");
+    let place = Place::new(&text.replace("steps = 6", "steps = 20000\ncheckpoint_every = 0.05"));
+    let arguments = ["--fail-fast", "--jobs", "1", "--set", "resources.attempts=1"];
+    let sweep = spawn(&place, &arguments);
+    wait_for("a run to begin", || place.states().iter().any(|s| s == "running"));
+    let run = place.runs("students").into_iter().find(|run| state(run) == "running").expect("a running run");
+    signal(worker(&run), Signal::KILL);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("1 failed, 2 not begun"), "{text}");
+}
