@@ -13,6 +13,7 @@ mod error;
 pub mod file;
 mod records;
 mod run_dir;
+mod tail;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosse
 pub use error::StoreError;
 pub use records::*;
 pub use run_dir::{MetricsWriter, RunDir, RunLock, UNFINISHED_MODEL};
+pub use tail::MetricsTail;
 
 /// A directory of runs. Opening it reads nothing and creates nothing.
 #[derive(Debug, Clone)]

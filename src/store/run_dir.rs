@@ -14,11 +14,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::checkpoint::{Checkpoint, MetricsMark};
 use super::error::StoreError;
 use super::file::{read_json, read_json_if_there, write_json};
 use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
+use super::tail::MetricsTail;
 
 /// How the directories begin in which models are put together.
 pub const UNFINISHED_MODEL: &str = ".kdx-model-";
@@ -153,6 +155,16 @@ impl RunDir {
                 })
             })
             .collect()
+    }
+
+    /// The measurements as they are appended, for one who looks on.
+    pub fn metrics_tail(&self) -> MetricsTail {
+        MetricsTail::new(self.metrics_path())
+    }
+
+    /// When the status was last replaced, by the clock of the file system.
+    pub fn status_written(&self) -> Option<SystemTime> {
+        fs::metadata(self.status_path()).and_then(|metadata| metadata.modified()).ok()
     }
 
     /// Begins the measurements anew.
