@@ -15,6 +15,7 @@ mod sweep;
 mod text;
 mod tokenizer;
 mod toydata;
+mod watch;
 mod worker;
 
 use std::io::Write;
@@ -57,6 +58,8 @@ impl Global {
 enum Command {
     /// Train every run of an experiment that is not done yet.
     Sweep(sweep::Args),
+    /// Follow a sweep that runs elsewhere: in another terminal, or on a cluster.
+    Watch(watch::Args),
     /// Show what a sweep would do, without running it.
     Plan(plan::Args),
     /// List experiments, or the runs of one.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Sweep(args) => sweep::run(args, &cli.global),
+        Command::Watch(args) => watch::run(args, &cli.global),
         Command::Plan(args) => plan::run(args, &cli.global),
         Command::Ls(args) => ls::run(args, &cli.global),
         Command::Show(args) => show::run(args, &cli.global),

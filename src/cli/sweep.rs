@@ -137,7 +137,7 @@ fn options(
     })
 }
 
-fn exit_code(results: &[JobResult]) -> ExitCode {
+pub(super) fn exit_code(results: &[JobResult]) -> ExitCode {
     let any = |state: RunState| results.iter().any(|result| result.state == state);
     if any(RunState::Failed) {
         ExitCode::FAILURE

@@ -48,7 +48,7 @@ pub struct Options {
 
 /// Looks on while a sweep runs: a terminal's progress bars, plain lines, a program, a test.
 pub trait Watcher {
-    /// The sweep begins with these jobs.
+    /// The sweep begins with these jobs, in so many slots; 0 where that is not known.
     fn begin(&mut self, jobs: &[Job], slots: usize);
     /// A worker was started for a job, at a place such as `cpu, 2 threads`.
     fn started(&mut self, job: &Job, slot: usize, place: &str);

@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod plan;
 mod process;
+mod watch;
 mod worker;
 
 pub use board::{Board, JobResult, Verdict};
@@ -23,4 +24,5 @@ pub use failure::Failure;
 pub use follow::{Follower, Since};
 pub use plan::{Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
+pub use watch::watch;
 pub use worker::{WorkerError, timestamp, work};

@@ -102,6 +102,34 @@ fn model_label(record: &RunRecord) -> String {
     }
 }
 
+/// A run with its cost, and where it stands in the store.
+fn job(
+    record: RunRecord,
+    point: BTreeMap<String, Value>,
+    estimator: &mut Estimator,
+    store: &Store,
+) -> Result<Job, PlanError> {
+    let dir = store.run_dir(record.role, &record.run_id);
+    let estimate = estimator.estimate(&record.config).map_err(|source| PlanError::Estimate {
+        run: record.run_id.clone(),
+        label: point_label(&point),
+        source,
+    })?;
+    let status = dir.status()?;
+    Ok(Job {
+        state: if status.is_some() { dir.state()? } else { RunState::Planned },
+        attempts: status.map_or(0, |s| s.attempt),
+        summary: dir.summary()?,
+        record,
+        point,
+        estimate,
+    })
+}
+
+fn speed(students: &[Job], teachers: &[Job]) -> Speed {
+    Speed::of(students.iter().chain(teachers).filter_map(|job| Some((&job.estimate, job.summary.as_ref()?))))
+}
+
 /// The runs of an experiment, the teachers they need, and where each stands.
 #[derive(Debug)]
 pub struct Plan {
@@ -120,23 +148,7 @@ impl Plan {
     pub fn new(experiment: &Experiment, store: &Store) -> Result<Self, PlanError> {
         let resolved = experiment::resolve(experiment, &store.cache_dir())?;
         let mut estimator = Estimator::new(store.cache_dir());
-        let mut job = |record: RunRecord, point: BTreeMap<String, Value>| -> Result<Job, PlanError> {
-            let dir = store.run_dir(record.role, &record.run_id);
-            let estimate = estimator.estimate(&record.config).map_err(|source| PlanError::Estimate {
-                run: record.run_id.clone(),
-                label: point_label(&point),
-                source,
-            })?;
-            let status = dir.status()?;
-            Ok(Job {
-                state: if status.is_some() { dir.state()? } else { RunState::Planned },
-                attempts: status.map_or(0, |s| s.attempt),
-                summary: dir.summary()?,
-                record,
-                point,
-                estimate,
-            })
-        };
+        let mut job = |record, point| job(record, point, &mut estimator, store);
         let runs: Vec<PlannedRun> = resolved.students.iter().map(|(run, _)| run.clone()).collect();
         let students = resolved
             .students
@@ -148,9 +160,7 @@ impl Plan {
             .into_iter()
             .map(|record| job(record, BTreeMap::new()))
             .collect::<Result<Vec<_>, _>>()?;
-        let speed = Speed::of(
-            students.iter().chain(&teachers).filter_map(|j| Some((&j.estimate, j.summary.as_ref()?))),
-        );
+        let speed = speed(&students, &teachers);
         let experiment = ExperimentRecord {
             format_version: FORMAT_VERSION,
             name: experiment.name.clone(),
@@ -160,6 +170,22 @@ impl Plan {
             teachers: teachers.iter().map(|t| t.id().clone()).collect(),
             compare: experiment.compare.clone(),
         };
+        Ok(Self { experiment, students, teachers, speed })
+    }
+
+    /// The plan of an experiment as the last sweep left it in the store; its files are not read.
+    pub fn of_store(name: &str, store: &Store) -> Result<Self, PlanError> {
+        let experiment = store.experiment(name)?;
+        let mut estimator = Estimator::new(store.cache_dir());
+        let mut job = |role, id: &RunId, point| -> Result<Job, PlanError> {
+            job(store.run_dir(role, id).record()?, point, &mut estimator, store)
+        };
+        let runs = experiment.runs.iter();
+        let students = runs.map(|run| job(RunRole::Student, &run.run_id, run.point.clone()));
+        let students = students.collect::<Result<Vec<_>, _>>()?;
+        let teachers = experiment.teachers.iter().map(|id| job(RunRole::Teacher, id, BTreeMap::new()));
+        let teachers = teachers.collect::<Result<Vec<_>, _>>()?;
+        let speed = speed(&students, &teachers);
         Ok(Self { experiment, students, teachers, speed })
     }
 

@@ -159,3 +159,41 @@ fn the_first_failure_ends_a_sweep_that_is_told_so() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("1 failed, 2 not begun"), "{text}");
 }
+
+#[test]
+fn another_terminal_watches_a_sweep_to_its_end() {
+    let place = Place::new(&TINY.replace("steps = 6", "steps = 2000"));
+    let sweep = spawn(&place, &["--jobs", "1"]);
+    wait_for("a run to begin", || place.states().iter().any(|s| s == "running"));
+    let watch = place.kdx(&["watch", "tiny", "--json"]);
+    assert!(sweep.wait_with_output().expect("kdx ends").status.success());
+    assert!(watch.status.success(), "{}", both(&watch));
+    let events = json_lines(&String::from_utf8_lossy(&watch.stdout));
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((of("begin"), of("end")), (1, 1));
+    // The teacher, and perhaps more, was done before the watching began.
+    let planned = events[0]["runs"].as_array().expect("runs").len();
+    assert!((1..4).contains(&planned), "{planned}");
+    assert_eq!((of("worker"), of("ended")), (planned, planned), "{events:?}");
+    assert!(of("metric") > planned);
+    assert!(place.succeeds(&["watch", "tiny"]).contains("all 3 runs are done"));
+}
+
+#[test]
+fn the_watching_ends_when_nobody_works_any_more() {
+    let place = lone("1000000");
+    let sweep = spawn(&place, &[]);
+    worker(&only(&place));
+    let watch = place
+        .command(&["watch", "tiny", "--patience", "3"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(sweep.id(), Signal::INT);
+    assert_eq!(sweep.wait_with_output().expect("kdx ends").status.code(), Some(130));
+    let output = watch.expect("kdx starts").wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("started") && text.contains("1 not done; no worker runs any more"), "{text}");
+}

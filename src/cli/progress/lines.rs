@@ -60,11 +60,11 @@ impl Watcher for Lines {
         self.work.begin(jobs);
         let teachers = jobs.iter().filter(|j| j.record.role == RunRole::Teacher).count();
         say!(
-            "{}: {} and {} to train, {} at once; {} done before",
+            "{}: {} and {} to train{}; {} done before",
             self.name,
             text::plural(teachers, "teacher"),
             text::plural(jobs.len() - teachers, "run"),
-            slots,
+            if slots > 0 { format!(", {slots} at once") } else { String::new() },
             self.done_before,
         );
     }
