@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::CacheError;
 use super::list::{Entry, Kind, list};
-use super::lock::try_write_lock;
+use super::lock::{is_being_written, target_of, try_write_lock};
 use super::size::ByteSize;
 
 /// What may stay.
@@ -59,7 +59,7 @@ pub fn collect(cache_dir: &Path, limits: &Limits) -> Result<Collected, CacheErro
         }
     }
     if !limits.dry_run {
-        remove_idle_locks(cache_dir);
+        remove_idle_leases(cache_dir);
     }
     Ok(collected)
 }
@@ -71,12 +71,18 @@ fn remove(entry: &Entry, dry_run: bool) -> Result<bool, CacheError> {
     // Held until the file is gone: nobody begins to write it, and who comes to read it waits.
     let mut held = (None, None);
     if is_signal {
-        held.0 = try_write_lock(path)?;
-        if held.0.is_none() {
-            return Ok(false);
+        if dry_run {
+            if is_being_written(path)? {
+                return Ok(false);
+            }
+        } else {
+            held.0 = try_write_lock(path)?;
+            if held.0.is_none() {
+                return Ok(false);
+            }
         }
         match File::open(path) {
-            Ok(file) if file.try_lock().is_err() => return Ok(false),
+            Ok(file) if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) => return Ok(false),
             Ok(file) => held.1 = Some(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(CacheError::io("read", path)(error)),
@@ -91,15 +97,16 @@ fn remove(entry: &Entry, dry_run: bool) -> Result<bool, CacheError> {
     }
 }
 
-/// Lock files of what is not there any more. They are empty: failing to remove one harms nothing.
-fn remove_idle_locks(cache_dir: &Path) {
+/// Lease files of what is not there any more. They are empty: failing to remove one harms nothing.
+fn remove_idle_leases(cache_dir: &Path) {
     for file in fs::read_dir(cache_dir.join("signals")).into_iter().flatten().flatten() {
         let path = file.path();
-        let is_idle = path.extension() == Some(OsStr::new("lock"))
-            && !path.with_extension("bin").exists()
-            && !path.with_extension("partial").exists();
-        if is_idle && let Ok(Some(lock)) = try_write_lock(&path) {
+        let Some(target) = target_of(&path) else { continue };
+        let is_idle = !target.exists() && !target.with_extension("partial").exists();
+        if is_idle && let Ok(Some(lock)) = try_write_lock(&target) {
             lock.remove();
+            // As earlier versions locked a file.
+            let _ = fs::remove_file(target.with_extension("lock"));
         }
     }
 }
@@ -162,7 +169,7 @@ mod tests {
         assert_eq!(bench.collect(&Limits { dry_run: true, ..week }), ["a.bin"]);
         assert!(old.exists());
         assert_eq!(bench.collect(&week), ["a.bin"]);
-        assert!(!old.exists() && !old.with_extension("lock").exists());
+        assert!(!old.exists() && !old.with_extension("lease.1").exists());
         let total: u64 = list(bench.0.path()).unwrap().iter().map(|entry| entry.bytes).sum();
         let little = Limits { max_size: Some(ByteSize(total - 1)), ..Limits::default() };
         assert_eq!(bench.collect(&little), ["b.bin"]);

@@ -34,7 +34,7 @@ pub struct Writer {
     bytes: u64,
     uncommitted: u64,
     committed: Instant,
-    _lock: WriteLock,
+    lock: WriteLock,
 }
 
 impl Writer {
@@ -78,7 +78,7 @@ impl Writer {
             bytes,
             uncommitted: 0,
             committed: Instant::now(),
-            _lock: lock,
+            lock,
         };
         let progress = known.unwrap_or_default();
         // A part has holes where it is not done, so its length says nothing.
@@ -104,8 +104,10 @@ impl Writer {
     /// Writes the rows of a sequence, as pieces that follow each other.
     ///
     /// # Errors
-    /// Where the disk is full, in which case the part is removed to make room for others, or refuses.
+    /// Where the disk is full, in which case the part is removed to make room for others, or refuses; or where
+    /// another process writes the file by now.
     pub fn write(&mut self, sequence: usize, pieces: &[&[u8]]) -> Result<(), CacheError> {
+        self.lock.check()?;
         let mut offset = DATA_START + self.starts[sequence] * self.row_bytes;
         for piece in pieces {
             write_all_at(&self.file, piece, offset).map_err(|error| self.failed(error))?;
@@ -128,6 +130,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::write`].
     pub fn commit(&mut self, progress: &Progress) -> Result<(), CacheError> {
+        self.lock.check()?;
         let record = progress.encode(&self.header);
         self.file
             .sync_data()
@@ -144,6 +147,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::write`].
     pub fn finish(mut self, loss: Option<Loss>) -> Result<(), CacheError> {
+        self.lock.check()?;
         self.header.loss = loss;
         self.file
             .sync_data()

@@ -1,6 +1,7 @@
 //! `kdx sweep`: trains every run of an experiment that is not done yet.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use super::progress::{self, View};
 use super::{Global, plan, text};
 use crate::experiment::config::{PerDevice, ResourcesConfig};
 use crate::kernels::cpu::Isa;
-use crate::schedule::{self, DeviceName, Job, JobResult, Message, Options, Plan};
+use crate::schedule::{self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan};
 use crate::store::{RunId, RunState, Store};
 
 /// Arguments of `kdx sweep`.
@@ -46,7 +47,12 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let experiment = args.experiment.load()?;
     let mut store = global.store();
     let plan = Plan::new(&experiment, &store)?;
-    plan.write(&store)?;
+    for damaged in &plan.damaged {
+        warn_of(damaged);
+    }
+    for path in plan.write(&store)? {
+        warn(&format!("what was there is kept in {}", path.display()));
+    }
     // Workers are given the store by its full name.
     store = Store::new(std::path::absolute(store.root()).into_diagnostic()?);
 
@@ -80,6 +86,16 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         conclude(name, &results, began, args, global);
     }
     Ok(exit_code(&results))
+}
+
+/// Names a damaged run.
+fn warn_of(damaged: &Damaged) {
+    warn(&format!("run {} begins again: {}", damaged.run, damaged.damage));
+}
+
+/// Says what needs no answer, where it is in the way of no program.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
 /// The runs that are to be trained: all that are not done, or the ones that were asked for, with the

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::log::Log;
 use super::optimizer::Optimizer;
 use super::state::{LastMeasured, Position, TrainingState};
-use super::train::Job;
+use super::train::{Job, Observer};
 use crate::kernels::Moments;
 use crate::model::{ModelConfig, NamePath, Transformer};
 use crate::store::{Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunRecord, StoreError};
@@ -59,17 +59,22 @@ impl<'a> Checkpoints<'a> {
     }
 
     /// The checkpoint of an attempt before, and the metrics cut off where it stands. None where there is
-    /// none that can be used; the log then says why.
-    pub(super) fn find(&self, config: &ModelConfig) -> Option<(Saved, MetricsWriter)> {
-        let path = self.checkpoint.path().display();
+    /// none that can be used; the log and the observer are then told why.
+    pub(super) fn find(
+        &self,
+        config: &ModelConfig,
+        observer: &mut dyn Observer,
+    ) -> Option<(Saved, MetricsWriter)> {
         match self.read(config) {
-            Ok(Some(found)) => return Some(found),
-            Ok(None) => {}
+            Ok(found) => found,
             Err(error) => {
-                tracing::warn!("the run begins again, its checkpoint {path} cannot be used: {error}")
+                let path = self.checkpoint.path().display();
+                let reason = format!("its checkpoint {path} cannot be used: {error}");
+                tracing::warn!("the run begins again, {reason}");
+                observer.restarted(&reason);
+                None
             }
         }
-        None
     }
 
     fn read(&self, config: &ModelConfig) -> Result<Option<(Saved, MetricsWriter)>, StoreError> {

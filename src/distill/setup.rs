@@ -59,6 +59,7 @@ impl Setup {
             for (what, names) in [("missing", &report.missing), ("left over", &report.left_over)] {
                 tracing::debug!("{what}: {names:?}");
             }
+            job.dir.check_lease()?;
             write_json(&job.dir.path().join("load_report.json"), &report)?;
         }
         if let Some(tokenizer) = data.vocab_size.filter(|&tokens| tokens > student_config.vocab_size) {

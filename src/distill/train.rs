@@ -49,6 +49,8 @@ pub trait Observer: Send {
     fn started(&mut self, total_steps: u64, parameters: u64);
     /// The run goes on after this step, where an earlier attempt left a checkpoint.
     fn resumed(&mut self, _step: u64) {}
+    /// The run begins again, as the checkpoint of an earlier attempt cannot be used.
+    fn restarted(&mut self, _reason: &str) {}
     /// A checkpoint was written after this step.
     fn checkpoint(&mut self, _step: u64) {}
     /// A row was written. `tokens_per_second` is over the training so far, evaluation left out.
@@ -95,7 +97,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
 
     let mut steps = Steps::new(config, &data.train, data.pad_id);
     let mut checkpoints = Checkpoints::new(job, started);
-    let saved = checkpoints.find(&student_config);
+    let saved = checkpoints.find(&student_config, observer);
     observer.started(steps.total, student_config.parameters());
     let log_every = config.train.log_every as u64;
     let (mut state, mut log) = match saved {
@@ -219,6 +221,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         return Ok(run.diverged(&state, &steps, log.training));
     }
     let tokenizer = data.tokenizer_dir.as_deref();
+    job.dir.check_lease()?;
     model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir())
         .map_err(DistillError::student)?;
     let figures = state.measured.figures.clone();

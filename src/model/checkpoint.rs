@@ -177,7 +177,10 @@ fn write_weights(weights: &Weights, config: &ModelConfig, path: &Path) -> Result
     let views = views.collect::<Result<Vec<_>, _>>()?;
     // Transformers asks which framework wrote the file; what it means is the layout.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| layout(e.to_string()))?;
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => ModelError::io("write", path)(source),
+        other => layout(other.to_string()),
+    })?;
     File::open(path).and_then(|file| file.sync_all()).map_err(ModelError::io("write", path))
 }
 

@@ -194,6 +194,10 @@ pub enum ModelError {
 impl ModelError {
     /// Wraps an error of the operating system: `map_err(ModelError::io("read", &path))`.
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        // The store's error says what to do where the disk is full.
+        move |source| match StoreError::io(action, path)(source) {
+            StoreError::Io { action, path, source } => Self::Io { action, path, source },
+            other => Self::Store(other),
+        }
     }
 }

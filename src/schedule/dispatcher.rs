@@ -198,9 +198,9 @@ impl<'a> Dispatcher<'a> {
     /// Starts a job, unless another sweep has it or has done it.
     fn start(&mut self, index: usize, slot: usize, others_ready: usize) {
         let dir = self.board.job(index).dir(&self.options.store);
-        match dir.try_lock() {
-            Ok(Some(_)) => {}
-            Ok(None) => return self.postpone(index),
+        match dir.owner() {
+            Ok(None) => {}
+            Ok(Some(_)) => return self.postpone(index),
             Err(error) => {
                 self.board.begin(index);
                 return self.fail(index, slot, &Failure::Crashed(in_words(&error)), false);
@@ -289,6 +289,7 @@ impl<'a> Dispatcher<'a> {
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Resumed { .. }
+            | Event::Restarted { .. }
             | Event::Metric { .. }
             | Event::Checkpoint { .. }
             | Event::Alive => {}
@@ -355,9 +356,10 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn record_failure(&self, index: usize, reason: &str) -> Result<(), StoreError> {
-        let dir = self.board.job(index).dir(&self.options.store);
+        // Whoever took the run over meanwhile says how it ended.
+        let Some(dir) = self.board.job(index).dir(&self.options.store).try_acquire()? else { return Ok(()) };
         let now = timestamp();
-        let status = dir.status()?.unwrap_or(RunStatus {
+        let status = dir.status().ok().flatten().unwrap_or(RunStatus {
             format_version: FORMAT_VERSION,
             state: RunState::Failed,
             attempt: 1,

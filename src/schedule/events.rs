@@ -34,6 +34,11 @@ pub enum Event {
         /// Steps that it need not take again.
         step: u64,
     },
+    /// The run begins again: the checkpoint of an attempt before cannot be used.
+    Restarted {
+        /// Which file is wrong, and how.
+        reason: String,
+    },
     /// A row of the metrics was written.
     Metric {
         /// The row.

@@ -22,7 +22,7 @@ pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
 pub use failure::Failure;
 pub use follow::{Follower, Since};
-pub use plan::{Job, Plan, PlanError, point_label};
+pub use plan::{Damaged, Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
 pub use watch::watch;
 pub use worker::{WorkerError, timestamp, work};

@@ -1,15 +1,17 @@
 //! From an experiment to the runs that are still to do.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 
 use miette::Diagnostic;
+use rayon::prelude::*;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::estimate::{Estimate, EstimateError, Estimator, Speed};
 use crate::experiment::{self, Experiment, ResolveError};
 use crate::store::{
-    ExperimentRecord, FORMAT_VERSION, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunSummary,
+    ExperimentRecord, FORMAT_VERSION, Inspection, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunSummary,
     Store, StoreError,
 };
 
@@ -106,20 +108,18 @@ fn model_label(record: &RunRecord) -> String {
 fn job(
     record: RunRecord,
     point: BTreeMap<String, Value>,
+    inspection: Inspection,
     estimator: &mut Estimator,
-    store: &Store,
 ) -> Result<Job, PlanError> {
-    let dir = store.run_dir(record.role, &record.run_id);
     let estimate = estimator.estimate(&record.config).map_err(|source| PlanError::Estimate {
         run: record.run_id.clone(),
         label: point_label(&point),
         source,
     })?;
-    let status = dir.status()?;
     Ok(Job {
-        state: if status.is_some() { dir.state()? } else { RunState::Planned },
-        attempts: status.map_or(0, |s| s.attempt),
-        summary: dir.summary()?,
+        state: inspection.state,
+        attempts: inspection.attempts,
+        summary: inspection.summary,
         record,
         point,
         estimate,
@@ -141,14 +141,40 @@ pub struct Plan {
     pub teachers: Vec<Job>,
     /// How fast this machine trains.
     pub speed: Speed,
+    /// Runs and teachers whose directories are damaged: they have to begin again.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A run whose directory is damaged.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Its directory.
+    pub dir: RunDir,
+    /// The run.
+    pub run: RunId,
+    /// Which file is damaged, and how.
+    pub damage: StoreError,
 }
 
 impl Plan {
     /// Plans an experiment against what the store has. Writes nothing but caches.
     pub fn new(experiment: &Experiment, store: &Store) -> Result<Self, PlanError> {
         let resolved = experiment::resolve(experiment, &store.cache_dir())?;
+        let records = resolved.students.iter().map(|(_, record)| record).chain(&resolved.teachers);
+        let dirs: Vec<_> =
+            records.map(|record| (&record.run_id, store.run_dir(record.role, &record.run_id))).collect();
+        let inspected = dirs.par_iter().map(|(id, dir)| Ok(((*id).clone(), dir.inspect()?)));
+        let mut inspections = inspected.collect::<Result<HashMap<RunId, Inspection>, StoreError>>()?;
+        let mut damaged = Vec::new();
         let mut estimator = Estimator::new(store.cache_dir());
-        let mut job = |record, point| job(record, point, &mut estimator, store);
+        let mut job = |record: RunRecord, point| {
+            let dir = store.run_dir(record.role, &record.run_id);
+            let mut inspection = inspections.remove(&record.run_id).map_or_else(|| dir.inspect(), Ok)?;
+            if let Some(damage) = inspection.damage.take() {
+                damaged.push(Damaged { dir, run: record.run_id.clone(), damage });
+            }
+            job(record, point, inspection, &mut estimator)
+        };
         let runs: Vec<PlannedRun> = resolved.students.iter().map(|(run, _)| run.clone()).collect();
         let students = resolved
             .students
@@ -170,15 +196,22 @@ impl Plan {
             teachers: teachers.iter().map(|t| t.id().clone()).collect(),
             compare: experiment.compare.clone(),
         };
-        Ok(Self { experiment, students, teachers, speed })
+        Ok(Self { experiment, students, teachers, speed, damaged })
     }
 
     /// The plan of an experiment as the last sweep left it in the store; its files are not read.
     pub fn of_store(name: &str, store: &Store) -> Result<Self, PlanError> {
         let experiment = store.experiment(name)?;
+        let mut damaged = Vec::new();
         let mut estimator = Estimator::new(store.cache_dir());
         let mut job = |role, id: &RunId, point| -> Result<Job, PlanError> {
-            job(store.run_dir(role, id).record()?, point, &mut estimator, store)
+            let dir = store.run_dir(role, id);
+            let mut inspection = dir.inspect()?;
+            let record = dir.record()?;
+            if let Some(damage) = inspection.damage.take() {
+                damaged.push(Damaged { dir, run: id.clone(), damage });
+            }
+            job(record, point, inspection, &mut estimator)
         };
         let runs = experiment.runs.iter();
         let students = runs.map(|run| job(RunRole::Student, &run.run_id, run.point.clone()));
@@ -186,7 +219,7 @@ impl Plan {
         let teachers = experiment.teachers.iter().map(|id| job(RunRole::Teacher, id, BTreeMap::new()));
         let teachers = teachers.collect::<Result<Vec<_>, _>>()?;
         let speed = speed(&students, &teachers);
-        Ok(Self { experiment, students, teachers, speed })
+        Ok(Self { experiment, students, teachers, speed, damaged })
     }
 
     /// What a sweep has to do: the teachers that an unfinished student needs, then the students,
@@ -206,17 +239,25 @@ impl Plan {
         teachers
     }
 
-    /// Writes the experiment's record and a directory for every run that has none.
-    pub fn write(&self, store: &Store) -> Result<(), StoreError> {
+    /// Writes the experiment's record and a directory for every run that has none; first sets damaged runs
+    /// aside, which then begin again, and says where to. Those that another process holds are left to it.
+    pub fn write(&self, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
+        let mut aside = Vec::new();
+        for Damaged { dir, .. } in &self.damaged {
+            aside.extend(dir.set_aside(|dir| Ok(dir.inspect()?.damage))?);
+        }
+        // Before the directories: one that no experiment names may be removed.
+        store.write_experiment(&self.experiment)?;
         for job in self.teachers.iter().chain(&self.students) {
             let dir = job.dir(store);
             dir.create(&job.record)?;
             if job.state.is_done() {
                 // Its worker may have been killed just before it did this itself.
-                dir.checkpoint().remove()?;
+                let held = if dir.checkpoint().path().exists() { dir.try_acquire()? } else { None };
+                held.map_or(Ok(()), |held| held.checkpoint().remove())?;
             }
         }
-        store.write_experiment(&self.experiment)
+        Ok(aside)
     }
 }
 

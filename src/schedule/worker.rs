@@ -33,22 +33,37 @@ pub enum WorkerError {
     Distill(#[from] DistillError),
 }
 
-/// Trains one run from its directory, and leaves its status and summary there.
+/// Trains one run from its directory, and leaves its status and summary there. `Running` where another
+/// process has it.
 pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Result<RunState, WorkerError> {
-    let dir = store.run_dir(role, id);
+    let result = attempt(store, role, id, device);
+    match &result {
+        Ok((RunState::Running, _)) => emit(&Event::Locked),
+        Ok((state, reason)) => emit(&Event::Ended { state: *state, reason: reason.clone() }),
+        Err(error @ WorkerError::Store(StoreError::LeaseLost { .. })) => {
+            tracing::error!("{}", in_words(error));
+            emit(&Event::Locked);
+        }
+        // Said here too: on a full disk it may not have come into the status.
+        Err(error) => emit(&Event::Ended { state: RunState::Failed, reason: Some(in_words(error)) }),
+    }
+    Ok(result?.0)
+}
+
+/// One attempt: how the run ended, and why where that is not plain.
+fn attempt(
+    store: &Store,
+    role: RunRole,
+    id: &RunId,
+    device: &DeviceName,
+) -> Result<(RunState, Option<String>), WorkerError> {
+    let Some(dir) = store.run_dir(role, id).try_acquire()? else { return Ok((RunState::Running, None)) };
     let record = dir.record()?;
-    let Some(_lock) = dir.try_lock()? else {
-        emit(&Event::Locked);
-        return Ok(RunState::Running);
-    };
     // Done by another sweep between the planning and now.
     let before = dir.status()?;
     if let Some(status) = before.as_ref().filter(|s| s.state.is_done()) {
-        emit(&Event::Ended { state: status.state, reason: status.reason.clone() });
-        return Ok(status.state);
+        return Ok((status.state, status.reason.clone()));
     }
-
-    dir.remove_unfinished_models()?;
 
     let now = timestamp();
     let mut status = RunStatus {
@@ -63,8 +78,12 @@ pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Re
         reason: None,
     };
     dir.write_status(&status)?;
+    // Of an attempt that was killed between its summary and its status.
+    dir.remove_summary()?;
 
     let result = train(store, &record, &dir, device);
+    // Before anything else: what this attempt came to is of no interest where another one is under way.
+    dir.check_lease()?;
     let (state, reason) = match &result {
         Ok(Outcome::Finished(summary)) => {
             dir.write_summary(summary)?;
@@ -76,21 +95,21 @@ pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Re
             (RunState::Diverged, Some(format!("the loss was no longer finite at step {step}")))
         }
         Ok(Outcome::Interrupted) => (RunState::Interrupted, None),
-        Err(error) => (RunState::Failed, Some(chain(error))),
+        Err(error) => (RunState::Failed, Some(in_words(error))),
     };
     status.state = state;
     status.updated = timestamp();
     status.reason.clone_from(&reason);
-    dir.write_status(&status)?;
+    let written = dir.write_status(&status);
+    result?;
+    written?;
     if state.is_done()
         && let Err(error) = dir.checkpoint().remove()
     {
         // The next sweep tries again.
         tracing::warn!("the checkpoint of the run that is done stays: {error}");
     }
-    emit(&Event::Ended { state, reason });
-    result?;
-    Ok(state)
+    Ok((state, reason))
 }
 
 fn train(
@@ -186,6 +205,10 @@ impl Observer for Reporter {
         emit(&Event::Resumed { step });
     }
 
+    fn restarted(&mut self, reason: &str) {
+        emit(&Event::Restarted { reason: reason.to_owned() });
+    }
+
     fn checkpoint(&mut self, step: u64) {
         emit(&Event::Checkpoint { step });
     }
@@ -202,8 +225,8 @@ fn emit(event: &Event) {
     let _ = writeln!(out, "{}", event.to_line()).and_then(|()| out.flush());
 }
 
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes and what to do about it, on one line.
+fn in_words(error: &dyn Diagnostic) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -212,6 +235,13 @@ fn chain(error: &dyn std::error::Error) -> String {
             text = format!("{text}: {next}");
         }
         cause = error.source();
+    }
+    let mut at = Some(error);
+    while let Some(diagnostic) = at {
+        if let Some(help) = diagnostic.help() {
+            return format!("{text} ({help})");
+        }
+        at = diagnostic.diagnostic_source();
     }
     text
 }

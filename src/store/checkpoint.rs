@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::file::{read_json, sync_directory, write_json};
+use super::lease::Lease;
 use super::records::{Evaluation, FORMAT_VERSION, RunId};
 
 /// Named arrays in single precision.
@@ -127,12 +129,18 @@ impl Record {
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
+    /// The right to write it, where that is to be asked for.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Checkpoint {
     /// The checkpoint in the directory `path`, there or not.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(super) fn new(path: PathBuf, lease: Option<Arc<Lease>>) -> Self {
+        Self { path, lease }
+    }
+
+    fn check_lease(&self) -> Result<(), StoreError> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
     }
 
     /// Where it is.
@@ -178,7 +186,12 @@ impl Checkpoint {
         let mut parts = BTreeMap::new();
         for (name, digest) in &record.files {
             let path = slot.join(name);
-            let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
+            let bytes = match fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(damaged(&path, "it is missing"));
+                }
+                other => other.map_err(StoreError::io("read", &path))?,
+            };
             if *blake3::hash(&bytes).to_hex() != **digest {
                 return Err(damaged(&path, "its digest is not the one in checkpoint.json"));
             }
@@ -191,12 +204,14 @@ impl Checkpoint {
     /// need be in memory at once.
     ///
     /// # Errors
-    /// Where a file cannot be written; the checkpoint that was there before is still whole then.
+    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before is
+    /// still whole then.
     pub fn write(
         &self,
         state: CheckpointState,
         parts: &[(&str, &dyn Fn() -> Arrays)],
     ) -> Result<(), StoreError> {
+        self.check_lease()?;
         // A damaged record names nothing that is worth keeping.
         let old = self.record().ok().flatten().map(|record| record.slot);
         let slot = old.map_or(Slot::A, Slot::other);
@@ -216,6 +231,7 @@ impl Checkpoint {
         }
         let checksum = Record::checksum(slot, &files, &state);
         let record = Record { format_version: FORMAT_VERSION, checksum, slot, files, state };
+        self.check_lease()?;
         write_json(&self.record_path(), &record)?;
         // Room on the disk for the next one; what stays is removed then.
         let _ = remove_directory(&self.path.join(slot.other().name()));
@@ -227,6 +243,7 @@ impl Checkpoint {
     /// # Errors
     /// Where a file cannot be removed.
     pub fn remove(&self) -> Result<(), StoreError> {
+        self.check_lease()?;
         let record = self.record_path();
         match fs::remove_file(&record) {
             Ok(()) => sync_directory(&self.path)?,
@@ -329,7 +346,7 @@ mod tests {
     #[test]
     fn a_crash_at_any_instant_of_writing_leaves_a_whole_checkpoint() {
         let root = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(root.path().join("checkpoint"));
+        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
         let (a, b) = (checkpoint.path().join("a"), checkpoint.path().join("b"));
         assert_eq!(checkpoint.state().unwrap(), None);
         // Killed in the first one, before its record.
@@ -369,7 +386,7 @@ mod tests {
     #[test]
     fn no_byte_can_be_changed_or_cut_without_being_noticed() {
         let root = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(root.path().join("checkpoint"));
+        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
         write(&checkpoint, 7);
         let whole = checkpoint.read().unwrap();
         for name in ["checkpoint.json", "a/first", "a/second"] {

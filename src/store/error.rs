@@ -1,5 +1,6 @@
 //! What can go wrong with the files of a store.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
@@ -18,9 +19,23 @@ pub enum StoreError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// There is no room on the disk.
+    #[error("cannot {action} {}: the disk is full ({source})", path.display())]
+    #[diagnostic(help("make room, as with `kdx gc`, or use `--store DIR` on another disk; the same command then goes on"))]
+    Full {
+        /// What was tried, as `write`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The file does not hold what it should.
     #[error("{} is damaged: {reason}", path.display())]
-    #[diagnostic(help("remove the run with `kdx rm RUN`, and the next sweep repeats it"))]
+    #[diagnostic(help(
+        "`kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again, as it does \
+         by itself with a run that cannot be read"
+    ))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -60,17 +75,40 @@ pub enum StoreError {
         /// The store.
         root: PathBuf,
     },
-    /// Another process works on the run.
-    #[error("another process works on {}", path.display())]
-    Locked {
-        /// The run directory.
+    /// This process stood still for so long that another one has taken its place.
+    #[error("the lease of {} is lost to {owner}: nothing more is written there", path.display())]
+    #[diagnostic(help(
+        "this process stood still for longer than a lease (KDX_LEASE_SECONDS, 60 by default); the run is the \
+         other's now"
+    ))]
+    LeaseLost {
+        /// The run directory, or that of the cache.
         path: PathBuf,
+        /// Who has it now, in words.
+        owner: String,
+    },
+    /// `KDX_LEASE_SECONDS` cannot be used.
+    #[error("KDX_LEASE_SECONDS must be a number of seconds from 0.1 to 86400, found `{found}`")]
+    #[diagnostic(help("unset it: leases then last 60 seconds"))]
+    LeaseSeconds {
+        /// What it holds.
+        found: String,
     },
 }
 
 impl StoreError {
     /// Wraps an error of the operating system: `map_err(StoreError::io("write", &path))`.
     pub fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Self::Full { action, path: path.to_owned(), source }
+            }
+            _ => Self::Io { action, path: path.to_owned(), source },
+        }
+    }
+
+    /// Whether the file was not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
     }
 }

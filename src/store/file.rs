@@ -1,37 +1,50 @@
 //! Writing files so that a crash at any instant leaves the old content or the new, never a mixture.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use super::error::StoreError;
 use super::records::FORMAT_VERSION;
+
+/// How the names of all files and directories begin that are there for a moment only.
+pub const TEMPORARY: &str = ".kdx-";
+
+/// A file under a name of its own, which is removed when it is dropped.
+pub(crate) fn temporary(directory: &Path, what: &str) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; what a store holds is for everyone who may enter it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    builder.prefix(&format!("{TEMPORARY}{what}")).tempfile_in(directory)
+}
 
 /// Replaces `path` by `bytes`: write beside it, flush to the disk, rename.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(StoreError::io("create", directory))?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".kdx-")
-        .tempfile_in(directory)
-        .map_err(StoreError::io("write", path))?;
-    file.write_all(bytes).map_err(StoreError::io("write", path))?;
-    // Temporary files are private by default; what a store holds is for everyone who may enter it.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = file.as_file().set_permissions(fs::Permissions::from_mode(0o644));
+    // A process that clears a directory away takes what is being written for what was left behind.
+    const TRIES: usize = 3;
+    let mut tries = 1;
+    loop {
+        match replace(path, directory, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
+            result => break result.map_err(StoreError::io("write", path))?,
+        }
     }
-    file.as_file().sync_all().map_err(StoreError::io("write", path))?;
-    file.persist(path).map_err(|e| StoreError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source: e.error,
-    })?;
     sync_directory(directory)
+}
+
+fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = temporary(directory, "")?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 /// Makes a rename or a new name in `directory` outlive a power cut.

@@ -11,6 +11,10 @@
 mod checkpoint;
 mod error;
 pub mod file;
+mod inspect;
+mod lease;
+mod leftovers;
+mod outcome;
 mod records;
 mod run_dir;
 mod tail;
@@ -20,8 +24,12 @@ use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosses};
 pub use error::StoreError;
+pub use inspect::{Inspection, SET_ASIDE};
+pub use lease::{Lease, LeasePlace, LeaseTimes, Owner};
+pub use leftovers::{Leftover, leftovers};
+pub use outcome::FileMark;
 pub use records::*;
-pub use run_dir::{MetricsWriter, RunDir, RunLock, UNFINISHED_MODEL};
+pub use run_dir::{MetricsWriter, RunDir, UNFINISHED_MODEL};
 pub use tail::MetricsTail;
 
 /// A directory of runs. Opening it reads nothing and creates nothing.

@@ -6,7 +6,7 @@
 //! metrics.jsonl   a line a measurement                 appended
 //! summary.json    what it came to                      written once, at the end
 //! log.txt         what its worker printed              appended
-//! lock            held by the worker that owns it
+//! lease.N         held by the worker that owns it, see [`Lease`]
 //! checkpoint/     where a run that is not done goes on     see [`Checkpoint`]
 //! model/          the trained model, Hugging Face layout
 //! ```
@@ -14,11 +14,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::checkpoint::{Checkpoint, MetricsMark};
 use super::error::StoreError;
-use super::file::{read_json, read_json_if_there, write_json};
+use super::file::{TEMPORARY, read_json, read_json_if_there, write_json};
+use super::lease::{Lease, LeasePlace, LeaseTimes, Owner};
+use super::leftovers::clear_away;
+use super::outcome::Outcome;
 use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
 use super::tail::MetricsTail;
 
@@ -26,15 +30,19 @@ use super::tail::MetricsTail;
 pub const UNFINISHED_MODEL: &str = ".kdx-model-";
 
 /// The directory of one run. Opening it reads nothing.
+///
+/// One that [`RunDir::try_acquire`] gives is held by this process until it and all that was made from it are
+/// dropped; it writes nothing any more once its lease is lost.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
+    lease: Option<Arc<Lease>>,
 }
 
 impl RunDir {
     /// The run directory at `path`, there or not.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), lease: None }
     }
 
     /// Where it is.
@@ -49,7 +57,7 @@ impl RunDir {
 
     /// Where the run goes on if it is interrupted.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(self.path.join("checkpoint"))
+        Checkpoint::new(self.path.join("checkpoint"), self.lease.clone())
     }
 
     /// What the worker printed.
@@ -75,19 +83,19 @@ impl RunDir {
         }
     }
 
-    fn record_path(&self) -> PathBuf {
+    pub(super) fn record_path(&self) -> PathBuf {
         self.path.join("run.json")
     }
 
-    fn status_path(&self) -> PathBuf {
+    pub(super) fn status_path(&self) -> PathBuf {
         self.path.join("status.json")
     }
 
-    fn summary_path(&self) -> PathBuf {
+    pub(super) fn summary_path(&self) -> PathBuf {
         self.path.join("summary.json")
     }
 
-    fn metrics_path(&self) -> PathBuf {
+    pub(super) fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
@@ -114,13 +122,19 @@ impl RunDir {
 
     /// Replaces the status.
     pub fn write_status(&self, status: &RunStatus) -> Result<(), StoreError> {
+        self.check_lease()?;
         write_json(&self.status_path(), status)
     }
 
     /// Where the run stands, with a `running` that nobody owns any more read as interrupted.
     pub fn state(&self) -> Result<RunState, StoreError> {
         let Some(status) = self.status()? else { return Ok(RunState::Planned) };
-        if status.state == RunState::Running && self.try_lock()?.is_some() {
+        if status.state == RunState::Running && self.owner()?.is_none() {
+            // It may have ended between the two looks.
+            let status = self.status()?.unwrap_or(status);
+            if status.state != RunState::Running {
+                return Ok(status.state);
+            }
             return Ok(RunState::Interrupted);
         }
         Ok(status.state)
@@ -128,15 +142,31 @@ impl RunDir {
 
     /// What the run came to; none before its end.
     pub fn summary(&self) -> Result<Option<RunSummary>, StoreError> {
-        read_json_if_there(&self.summary_path())
+        Ok(Outcome::read(&self.summary_path())?.map(|outcome| outcome.summary))
     }
 
-    /// Writes what the run came to.
+    /// Writes what the run came to, with the digests of its measurements and of its model.
     pub fn write_summary(&self, summary: &RunSummary) -> Result<(), StoreError> {
-        write_json(&self.summary_path(), summary)
+        self.check_lease()?;
+        Outcome::write(&self.summary_path(), summary, &self.path)
+    }
+
+    /// Removes what an earlier attempt came to. Only for the holder of the lease.
+    pub fn remove_summary(&self) -> Result<(), StoreError> {
+        self.check_lease()?;
+        let path = self.summary_path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The measurements so far. A last line that a crash cut short is left out.
+    ///
+    /// # Errors
+    /// Where they are not what the program wrote, or, of a run that ended, not what they were then.
     pub fn metrics(&self) -> Result<Vec<MetricRow>, StoreError> {
         let path = self.metrics_path();
         let text = match fs::read_to_string(&path) {
@@ -144,6 +174,9 @@ impl RunDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
+        if let Some(mark) = Outcome::read(&self.summary_path())?.and_then(|mut o| o.files.remove("metrics.jsonl")) {
+            mark.check_content(&path, text.as_bytes())?;
+        }
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         complete
             .lines()
@@ -169,9 +202,10 @@ impl RunDir {
 
     /// Begins the measurements anew.
     pub fn metrics_writer(&self) -> Result<MetricsWriter, StoreError> {
+        self.check_lease()?;
         let path = self.metrics_path();
         let file = File::create(&path).map_err(StoreError::io("write", &path))?;
-        Ok(MetricsWriter { path, file, bytes: 0, hasher: blake3::Hasher::new() })
+        Ok(MetricsWriter { path, file, bytes: 0, hasher: blake3::Hasher::new(), lease: self.lease.clone() })
     }
 
     /// Opens the measurements to go on after `mark`; what stands behind it is cut off.
@@ -188,59 +222,51 @@ impl RunDir {
             let reason = format!("its first {} bytes are not those of the checkpoint", mark.bytes);
             return Err(StoreError::Damaged { path, reason });
         }
+        self.check_lease()?;
         file.set_len(mark.bytes).and_then(|()| file.sync_all()).map_err(StoreError::io("write", &path))?;
-        Ok(MetricsWriter { path, file, bytes: mark.bytes, hasher })
+        Ok(MetricsWriter { path, file, bytes: mark.bytes, hasher, lease: self.lease.clone() })
     }
 
-    /// Removes the run; false where a worker holds it. A run that a crash leaves half removed counts as not
-    /// begun.
+    /// Removes the run; false where a worker holds it. A crash leaves it whole, or out of the way.
     pub fn remove(&self) -> Result<bool, StoreError> {
-        let Some(_lock) = self.try_lock()? else { return Ok(false) };
-        let status = self.status_path();
-        match fs::remove_file(&status) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &status)(error));
-            }
-            _ => {}
-        }
-        fs::remove_dir_all(&self.path).map_err(StoreError::io("remove", &self.path))?;
+        let Some(_held) = self.try_acquire()? else { return Ok(false) };
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let doomed = self.path.with_file_name(format!("{TEMPORARY}removed-{name}-{}", std::process::id()));
+        fs::rename(&self.path, &doomed).map_err(StoreError::io("remove", &self.path))?;
+        fs::remove_dir_all(&doomed).map_err(StoreError::io("remove", &doomed))?;
         Ok(true)
     }
 
-    /// Removes models that a killed worker left half written. Only for the holder of the lock.
-    pub fn remove_unfinished_models(&self) -> Result<(), StoreError> {
-        let entries = fs::read_dir(&self.path).map_err(StoreError::io("read", &self.path))?;
-        for entry in entries {
-            let entry = entry.map_err(StoreError::io("read", &self.path))?;
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED_MODEL) {
-                fs::remove_dir_all(entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
-            }
-        }
-        Ok(())
+    /// Takes the lease of this run, and clears away what a killed owner left half written; none where another
+    /// process holds it. Dropping what it gives, or the death of the process, lets it go.
+    pub fn try_acquire(&self) -> Result<Option<Self>, StoreError> {
+        let Some(lease) = self.lease_place().try_acquire(LeaseTimes::from_env()?)? else { return Ok(None) };
+        let held = Self { path: self.path.clone(), lease: Some(Arc::new(lease)) };
+        clear_away(&held.path)?;
+        clear_away(held.checkpoint().path())?;
+        // As earlier versions locked a run.
+        let _ = fs::remove_file(held.path.join("lock"));
+        Ok(Some(held))
     }
 
-    /// Takes the lock of this run, or none where another process holds it. Dropping it, or the
-    /// death of the process, lets it go.
-    pub fn try_lock(&self) -> Result<Option<RunLock>, StoreError> {
-        let path = self.path.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(RunLock { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
-        }
+    /// Who works on the run; none where nobody does. A process of another machine that shows no sign of life
+    /// for the length of its lease is gone.
+    pub fn owner(&self) -> Result<Option<Owner>, StoreError> {
+        self.lease_place().owner()
     }
-}
 
-/// The right to write into a run directory.
-#[derive(Debug)]
-pub struct RunLock {
-    _file: File,
+    fn lease_place(&self) -> LeasePlace {
+        LeasePlace::new(&self.path, "lease")
+    }
+
+    /// To be asked before anything is written: whether this process still holds the run. One that was opened
+    /// without its lease answers yes.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] where it does not, see [`Lease::check`].
+    pub fn check_lease(&self) -> Result<(), StoreError> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
+    }
 }
 
 /// Appends measurements, each as one whole line.
@@ -250,14 +276,19 @@ pub struct MetricsWriter {
     file: File,
     bytes: u64,
     hasher: blake3::Hasher,
+    lease: Option<Arc<Lease>>,
 }
 
 impl MetricsWriter {
     /// Appends one line.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or where the lease of the run is lost.
     pub fn append(&mut self, row: &MetricRow) -> Result<(), StoreError> {
         let mut line = serde_json::to_vec(row)
             .map_err(|e| StoreError::Damaged { path: self.path.clone(), reason: e.to_string() })?;
         line.push(b'\n');
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())?;
         self.file.write_all(&line).map_err(StoreError::io("write", &self.path))?;
         self.bytes += line.len() as u64;
         self.hasher.update(&line);

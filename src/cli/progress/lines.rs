@@ -93,6 +93,7 @@ impl Watcher for Lines {
                 self.work.resume(job, slot, *step);
                 say!("            {}  resumed at step {step}", job.id());
             }
+            Event::Restarted { reason } => say!("            {}  begins again: {reason}", job.id()),
             Event::Metric { row, tokens_per_second } => {
                 self.work.step(job, slot, row.step);
                 if row.split == Split::Validation {

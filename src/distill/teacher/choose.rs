@@ -18,6 +18,7 @@ use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
 use crate::interrupt::Interrupt;
 use crate::kernels::PackedHead;
 use crate::model::{self, ModelConfig, Transformer};
+use crate::store::StoreError;
 
 /// The teacher of a run.
 pub(in super::super) struct Teacher {
@@ -208,7 +209,7 @@ impl<'a> Making<'a, '_> {
         shortlist: Option<&Shortlist>,
     ) -> Result<Option<SignalFile>, DistillError> {
         // What was just written is there; if not, something removes it, and will again.
-        for _ in 0..2 {
+        for _ in 0..3 {
             let mut waiting = || self.observer.waiting("the teacher's signal, which another process writes");
             match cache::open(&plan.path, &plan.header, &plan.rows, self.stop, &mut waiting)? {
                 Opened::Ready(file) => return Ok(Some(*file)),
@@ -220,8 +221,14 @@ impl<'a> Making<'a, '_> {
                     let (observer, stop) = (&mut *self.observer, self.stop);
                     let mut builder =
                         Builder { teacher, device, pad_id: data.pad_id, shortlist, observer, stop };
-                    if !on_all_processors(|| builder.build(plan, lock))? {
-                        return Ok(None);
+                    match on_all_processors(|| builder.build(plan, lock)) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(None),
+                        // This process stood still for long, and another one writes the file by now.
+                        Err(DistillError::Cache(CacheError::Store(error @ StoreError::LeaseLost { .. }))) => {
+                            tracing::warn!("{error}");
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }
