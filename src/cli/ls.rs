@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use rayon::prelude::*;
+
 use super::{Global, text};
 use crate::schedule::point_label;
-use crate::store::{ExperimentRecord, RunDir, RunRole, RunState, Store, StoreError};
+use crate::store::{
+    ExperimentRecord, Inspection, PlannedRun, RunDir, RunId, RunRole, RunState, Store, StoreError,
+};
 
 /// Arguments of `kdx ls`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +21,15 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let store = global.store();
     match &args.experiment {
-        Some(name) => text::print(&runs(&store, &store.experiment(name)?)?),
+        Some(name) => {
+            let (table, damaged) = runs(&store, &store.experiment(name)?)?;
+            text::print(&table);
+            if !damaged.is_empty() {
+                damaged.iter().for_each(|damage| text::say!("damaged: {damage}"));
+                text::say!("`kdx sweep {name}.toml`, or its file by another name, begins these runs again");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         None => text::print(&experiments(&store)?),
     }
     Ok(ExitCode::SUCCESS)
@@ -32,8 +44,13 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
     for name in names {
         let experiment = store.experiment(&name)?;
         let mut counts = std::collections::HashMap::<RunState, usize>::new();
-        for run in &experiment.runs {
-            *counts.entry(store.run_dir(RunRole::Student, &run.run_id).state()?).or_default() += 1;
+        let state = |run: &PlannedRun| match store.run_dir(RunRole::Student, &run.run_id).state() {
+            // It will begin again; `kdx ls NAME` says what is wrong.
+            Err(StoreError::Damaged { .. } | StoreError::Version { .. }) => Ok(RunState::Planned),
+            other => other,
+        };
+        for state in experiment.runs.par_iter().map(state).collect::<Result<Vec<_>, _>>()? {
+            *counts.entry(state).or_default() += 1;
         }
         let count = |state| counts.get(&state).copied().unwrap_or(0);
         let stopped = count(RunState::Planned) + count(RunState::Interrupted);
@@ -52,22 +69,36 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
     Ok(text::table(heading, rows))
 }
 
-fn runs(store: &Store, experiment: &ExperimentRecord) -> Result<String, StoreError> {
-    let mut rows = Vec::new();
-    for id in &experiment.teachers {
-        rows.push(row("teacher".to_owned(), &store.run_dir(RunRole::Teacher, id), &id.0)?);
-    }
-    for run in &experiment.runs {
+/// The table of an experiment's runs, and what is damaged of them.
+fn runs(store: &Store, experiment: &ExperimentRecord) -> Result<(String, Vec<StoreError>), StoreError> {
+    let teacher = |id: &RunId| ("teacher".to_owned(), store.run_dir(RunRole::Teacher, id), id.clone());
+    let student = |run: &PlannedRun| {
         let dir = store.run_dir(RunRole::Student, &run.run_id);
-        rows.push(row(point_label(&run.point), &dir, &run.run_id.0)?);
+        (point_label(&run.point), dir, run.run_id.clone())
+    };
+    let all = experiment.teachers.iter().map(teacher).chain(experiment.runs.iter().map(student));
+    let (mut rows, mut damaged) = (Vec::new(), Vec::new());
+    let all: Vec<_> = all.collect();
+    let inspected = all.par_iter().map(|(_, dir, _)| dir.inspect()).collect::<Result<Vec<_>, _>>()?;
+    for ((label, dir, id), inspection) in all.into_iter().zip(inspected) {
+        rows.push(row(label, &dir, &id.0, &inspection)?);
+        damaged.extend(inspection.damage);
     }
     let heading = ["run", "state", "what", "hard loss", "perplexity", "soft loss", "agreement", "time"];
-    Ok(text::table(heading, rows))
+    Ok((text::table(heading, rows), damaged))
 }
 
 /// The state, with the step from which a run goes on that was begun.
-fn standing(dir: &RunDir) -> Result<String, StoreError> {
-    let state = dir.state()?;
+fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError> {
+    let state = inspection.state;
+    if inspection.damage.is_some() {
+        return Ok("damaged".to_owned());
+    }
+    if state == RunState::Running
+        && let Some(owner) = dir.owner()?
+    {
+        return Ok(format!("running on {owner}"));
+    }
     // A damaged checkpoint is not used: the run begins again.
     let checkpoint = match state {
         RunState::Interrupted | RunState::Failed => dir.checkpoint().state().ok().flatten(),
@@ -77,17 +108,22 @@ fn standing(dir: &RunDir) -> Result<String, StoreError> {
     Ok(format!("{}{step}", state.as_str()))
 }
 
-fn row(label: String, dir: &RunDir, id: &str) -> Result<[String; 8], StoreError> {
-    let summary = dir.summary()?;
-    let validation = summary.as_ref().and_then(|s| s.validation.as_ref());
+fn row(
+    label: String,
+    dir: &RunDir,
+    id: &str,
+    inspection: &Inspection,
+) -> Result<[String; 8], StoreError> {
+    let summary = inspection.summary.as_ref();
+    let validation = summary.and_then(|s| s.validation.as_ref());
     Ok([
         id.to_owned(),
-        standing(dir)?,
+        standing(dir, inspection)?,
         label,
         text::figure(validation.map(|v| v.hard_loss)),
         text::figure(validation.map(|v| v.perplexity)),
         text::figure(validation.and_then(|v| v.soft_loss)),
         text::figure(validation.and_then(|v| v.agreement)),
-        summary.as_ref().map_or("–".to_owned(), |s| text::duration(s.wall_seconds)),
+        summary.map_or("–".to_owned(), |s| text::duration(s.wall_seconds)),
     ])
 }

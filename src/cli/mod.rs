@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod compare;
+mod gc;
 mod logs;
 mod ls;
 mod plan;
@@ -15,6 +16,7 @@ mod sweep;
 mod text;
 mod tokenizer;
 mod toydata;
+mod verify;
 mod watch;
 mod worker;
 
@@ -70,6 +72,10 @@ enum Command {
     Logs(logs::Args),
     /// Remove runs that no worker holds.
     Rm(rm::Args),
+    /// Read all that runs left, and name what is damaged.
+    Verify(verify::Args),
+    /// Remove what nothing needs any more.
+    Gc(gc::Args),
     /// Write tables, plots and a page about an experiment.
     Report(report::Args),
     /// Compare two experiments; fails when a configuration got worse.
@@ -100,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Rm(args) => rm::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
+        Command::Gc(args) => gc::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
         Command::Bench(args) => bench::run(args),

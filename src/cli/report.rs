@@ -26,6 +26,9 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     for (run, reason) in &written.damaged {
         eprintln!("warning: run {run} is left out: {reason}");
     }
+    if !written.damaged.is_empty() {
+        eprintln!("`kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again");
+    }
     let counts: Vec<String> = written.counts.iter().map(|(status, n)| format!("{n} {status}")).collect();
     text::say!("{name}: {}", counts.join(", "));
     text::say!("{} files in {}", written.files.len() + 1, written.directory.display());

@@ -44,6 +44,9 @@ fn describe(dir: &RunDir) -> miette::Result<String> {
     line("run", record.run_id.to_string());
     line("directory", dir.path().display().to_string());
     line("state", dir.state()?.as_str().to_owned());
+    if let Some(owner) = dir.owner()? {
+        line("held by", owner.to_string());
+    }
     if let Some(status) = dir.status()? {
         line("attempt", status.attempt.to_string());
         line("where", format!("{}, {}", status.device, text::plural(status.threads, "thread")));

@@ -50,6 +50,9 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     for damaged in &plan.damaged {
         warn_of(damaged);
     }
+    if let Err(error) = store.clear_away() {
+        warn(&format!("what a killed process left stays: {error}"));
+    }
     for path in plan.write(&store)? {
         warn(&format!("what was there is kept in {}", path.display()));
     }

@@ -89,6 +89,12 @@ pub fn compare(base: &Source, head: &Source, overrides: &Overrides) -> Result<Co
         notes.extend(
             side.damaged.iter().map(|(run, why)| format!("{}: run {run} is left out: {why}", side.name)),
         );
+        if !side.damaged.is_empty() {
+            notes.push(format!(
+                "{}: `kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again",
+                side.name
+            ));
+        }
     }
     Ok(Comparison { base: base.name, head: head.name, confidence, metrics, rows, notes })
 }

@@ -62,13 +62,17 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError
 
 /// Reads a JSON file of the store and checks its format version.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
-    let text = fs::read(path).map_err(StoreError::io("read", path))?;
+    parse_json(path, &fs::read(path).map_err(StoreError::io("read", path))?)
+}
+
+/// [`read_json`] of a file that was read.
+pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, StoreError> {
     let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
     #[derive(serde::Deserialize)]
     struct Versioned {
         format_version: u64,
     }
-    let version: Versioned = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    let version: Versioned = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
     if version.format_version != u64::from(FORMAT_VERSION) {
         return Err(StoreError::Version {
             path: path.to_owned(),
@@ -76,7 +80,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
             expected: FORMAT_VERSION,
         });
     }
-    serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))
+    serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))
 }
 
 /// Reads a JSON file that may not be there yet.

@@ -11,6 +11,7 @@
 mod checkpoint;
 mod error;
 pub mod file;
+mod garbage;
 mod inspect;
 mod lease;
 mod leftovers;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosses};
 pub use error::StoreError;
+pub use garbage::{Garbage, GarbageKind};
 pub use inspect::{Inspection, SET_ASIDE};
 pub use lease::{Lease, LeasePlace, LeaseTimes, Owner};
 pub use leftovers::{Leftover, leftovers};
@@ -104,13 +106,13 @@ impl Store {
 
     /// Names of the experiments that were swept into this store, sorted.
     pub fn experiments(&self) -> Result<Vec<String>, StoreError> {
-        let names = entries(&self.experiments_dir())?;
+        let names = entries(&self.experiments_dir(), is_visible)?;
         Ok(names.into_iter().filter_map(|n| n.strip_suffix(".json").map(str::to_owned)).collect())
     }
 
     /// Ids of the runs of one role, sorted.
     pub fn run_ids(&self, role: RunRole) -> Result<Vec<RunId>, StoreError> {
-        Ok(entries(&self.role_dir(role))?.into_iter().map(RunId).collect())
+        Ok(entries(&self.role_dir(role), is_visible)?.into_iter().map(RunId).collect())
     }
 
     /// Finds a run by the first digits of its id.
@@ -127,8 +129,12 @@ impl Store {
     }
 }
 
-/// Names in a directory, sorted, hidden ones left out; none where there is no directory.
-fn entries(directory: &Path) -> Result<Vec<String>, StoreError> {
+fn is_visible(name: &str) -> bool {
+    !name.starts_with('.')
+}
+
+/// Names in a directory, sorted; none where there is no directory.
+fn entries(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, StoreError> {
     let listing = match fs::read_dir(directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -137,7 +143,7 @@ fn entries(directory: &Path) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
     for entry in listing {
         let name = entry.map_err(StoreError::io("read", directory))?.file_name();
-        names.extend(name.to_str().filter(|n| !n.starts_with('.')).map(str::to_owned));
+        names.extend(name.to_str().filter(|name| is_wanted(name)).map(str::to_owned));
     }
     names.sort();
     Ok(names)

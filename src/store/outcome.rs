@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::file::{read_json, write_atomic};
+use super::file::{parse_json, write_atomic};
 use super::records::RunSummary;
 
 /// A file as it was when its run ended.
@@ -97,31 +97,30 @@ impl Outcome {
             let text = serde_json::to_string_pretty(outcome);
             text.map(|text| text + "\n").map_err(|error| damaged(path, error.to_string()))
         };
-        outcome.checksum = Some(checksum(&text(&outcome)?));
+        outcome.checksum = Some(checksum(text(&outcome)?.as_bytes()));
         write_atomic(path, text(&outcome)?.as_bytes())
     }
 
     /// Reads it; none where there is none.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
-        let outcome: Self = match read_json(path) {
-            Err(error) if error.is_not_found() => return Ok(None),
-            other => other?,
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(StoreError::io("read", path))?,
         };
-        if let Some(expected) = &outcome.checksum {
-            let text = fs::read_to_string(path).map_err(StoreError::io("read", path))?;
-            if checksum(&text) != *expected {
-                return Err(damaged(path, "its checksum is another"));
-            }
+        let outcome: Self = parse_json(path, &text)?;
+        match &outcome.checksum {
+            Some(expected) if *expected != checksum(&text) => Err(damaged(path, "its checksum is another")),
+            _ => Ok(Some(outcome)),
         }
-        Ok(Some(outcome))
     }
 }
 
 /// Digest of all lines but the one with the checksum itself.
-fn checksum(text: &str) -> String {
+fn checksum(text: &[u8]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for line in text.split_inclusive('\n').filter(|line| !line.trim_start().starts_with("\"checksum\"")) {
-        hasher.update(line.as_bytes());
+    let lines = text.split_inclusive(|&byte| byte == b'\n');
+    for line in lines.filter(|line| !line.trim_ascii_start().starts_with(b"\"checksum\"")) {
+        hasher.update(line);
     }
     hasher.finalize().to_hex().to_string()
 }

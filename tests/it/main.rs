@@ -3,9 +3,11 @@
 mod bench;
 mod checkpoints;
 mod compare;
+mod damage;
 mod experiment_docs;
 mod golden;
 mod kernels;
+mod leases;
 mod report;
 mod resume;
 mod runs;

@@ -300,11 +300,11 @@ fn logs_are_printed_and_runs_are_removed_unless_they_are_held() {
 
     let dry = place.succeeds(&["rm", &id(&runs[0]), "--dry-run"]);
     assert!(dry.contains("would remove") && runs[0].exists(), "{dry}");
-    let lock = fs::File::open(runs[0].join("lock")).expect("a lock");
-    lock.lock().expect("the lock is taken");
+    let dir = kdx::store::RunDir::new(&runs[0]);
+    let held = dir.try_acquire().expect("a lease").expect("nobody has it");
     let output = place.kdx(&["rm", &id(&runs[0])]);
     assert!(!output.status.success() && runs[0].exists());
-    drop(lock);
+    drop(held);
     place.succeeds(&["rm", &id(&runs[0])]);
     assert!(!runs[0].exists());
     assert!(place.succeeds(&["sweep", "tiny.toml"]).contains("1 run to train"));

@@ -1,6 +1,6 @@
 //! `kdx cache`: what a store keeps so as not to compute it again.
 
-mod gc;
+pub(super) mod gc;
 mod ls;
 
 use std::process::ExitCode;

@@ -122,7 +122,7 @@ impl Watcher for Bars {
                 bar.set_message(format!("{}  resumed at step {step}", job.label()));
             }
             Event::Restarted { reason } => {
-                let _ = self.multi.println(format!("{}  {}  begins again: {reason}", job.id(), job.label()));
+                self.say(&format!("{}  {}  begins again: {reason}", job.id(), job.label()));
             }
             Event::Metric { row, .. } if row.split == Split::Validation => {
                 self.evaluations.insert(slot, row.clone());

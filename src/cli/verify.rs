@@ -1,0 +1,69 @@
+//! `kdx verify`: reads all that runs left, and names what is damaged.
+
+use std::process::ExitCode;
+
+use rayon::prelude::*;
+
+use super::{Global, text};
+use crate::store::{RunDir, RunRole, Store, StoreError};
+
+/// Arguments of `kdx verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 1 where something is damaged, and was not set aside. A sweep finds by itself \
+                        what is missing, cannot be read or has another size; this also reads every byte of \
+                        models, metrics and checkpoints.")]
+pub struct Args {
+    /// The experiment whose runs and teachers are read; all runs of the store where it is left out.
+    experiment: Option<String>,
+    /// Set damaged runs aside, so that the next sweep of their experiment begins them again.
+    #[arg(long)]
+    reset: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
+    let store = global.store();
+    let dirs = match &args.experiment {
+        Some(name) => of_experiment(&store, name)?,
+        None => all(&store)?,
+    };
+    let found = dirs.par_iter().map(RunDir::verify).collect::<Result<Vec<_>, _>>()?;
+    let (mut damaged, mut aside) = (0, 0);
+    for (dir, damage) in dirs.iter().zip(found) {
+        let Some(damage) = damage else { continue };
+        damaged += 1;
+        text::say!("{damage}");
+        if args.reset {
+            match dir.set_aside(RunDir::verify)? {
+                Some(path) => {
+                    aside += 1;
+                    text::say!("  set aside as {}", path.display());
+                }
+                None => text::say!("  left to the worker that holds it"),
+            }
+        }
+    }
+    text::say!("{} read, {damaged} damaged", text::plural(dirs.len(), "run"));
+    if damaged > aside {
+        let hint = "`kdx verify --reset` sets damaged runs aside; the next `kdx sweep` begins them again";
+        text::say!("{hint}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The directories of an experiment's runs and teachers that are there.
+fn of_experiment(store: &Store, name: &str) -> Result<Vec<RunDir>, StoreError> {
+    let experiment = store.experiment(name)?;
+    let teachers = experiment.teachers.iter().map(|id| store.run_dir(RunRole::Teacher, id));
+    let students = experiment.runs.iter().map(|run| store.run_dir(RunRole::Student, &run.run_id));
+    Ok(teachers.chain(students).filter(|dir| dir.path().exists()).collect())
+}
+
+fn all(store: &Store) -> Result<Vec<RunDir>, StoreError> {
+    let mut dirs = Vec::new();
+    for role in [RunRole::Teacher, RunRole::Student] {
+        dirs.extend(store.run_ids(role)?.iter().map(|id| store.run_dir(role, id)));
+    }
+    Ok(dirs)
+}

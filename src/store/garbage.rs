@@ -1,0 +1,162 @@
+//! What a store holds that nothing needs any more.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
+
+use super::error::StoreError;
+use super::inspect::SET_ASIDE;
+use super::leftovers::{Leftover, leftovers};
+use super::lease::LeaseTimes;
+use super::records::{RunId, RunRole};
+use super::run_dir::RunDir;
+use super::{Store, entries};
+
+/// Something that nothing needs, with the reason.
+#[derive(Debug)]
+pub struct Garbage {
+    /// What it is.
+    pub kind: GarbageKind,
+    /// Where it is, and its size.
+    pub found: Leftover,
+}
+
+/// Why something is not needed.
+#[derive(Debug, Clone)]
+pub enum GarbageKind {
+    /// No experiment has this run, and no run has this teacher.
+    Run(RunDir),
+    /// The run is done.
+    Checkpoint(RunDir),
+    /// What was left of a damaged run, which has begun again.
+    SetAside,
+    /// A killed process left it.
+    Temporary,
+}
+
+impl GarbageKind {
+    /// The reason in words.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "no experiment has it",
+            Self::Checkpoint(_) => "its run is done",
+            Self::SetAside => "left of a damaged run",
+            Self::Temporary => "left by a process that was killed",
+        }
+    }
+}
+
+impl Garbage {
+    /// Removes it; false where a worker holds it.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn remove(&self) -> Result<bool, StoreError> {
+        match &self.kind {
+            GarbageKind::Run(dir) => match dir.remove() {
+                // Another process was faster.
+                Err(error) if error.is_not_found() => Ok(true),
+                other => other,
+            },
+            GarbageKind::Checkpoint(dir) => match dir.try_acquire()? {
+                Some(held) => held.checkpoint().remove().map(|()| true),
+                None => Ok(false),
+            },
+            GarbageKind::SetAside | GarbageKind::Temporary => self.found.remove().map(|()| true),
+        }
+    }
+}
+
+impl Store {
+    /// What nothing needs any more, the cache's files left out; with `runs` also runs that are done, and
+    /// damaged ones that were set aside. What a worker holds is left out.
+    ///
+    /// # Errors
+    /// Where something cannot be read: while it is not known which runs an experiment has, none is garbage.
+    pub fn garbage(&self, runs: bool) -> Result<Vec<Garbage>, StoreError> {
+        // Directories before experiments: a sweep writes its experiment before its directories.
+        let students = self.run_ids(RunRole::Student)?;
+        let teachers = self.run_ids(RunRole::Teacher)?;
+        let mut named: HashSet<RunId> = HashSet::new();
+        for name in self.experiments()? {
+            let experiment = self.experiment(&name)?;
+            named.extend(experiment.runs.into_iter().map(|run| run.run_id).chain(experiment.teachers));
+        }
+        let mut garbage = Vec::new();
+        let mut kept = Vec::new();
+        for id in students {
+            let dir = self.run_dir(RunRole::Student, &id);
+            let is_done = || dir.state().is_ok_and(|state| state.is_done());
+            if !named.contains(&id) && (runs || !is_done()) && dir.owner()?.is_none() {
+                garbage.push(GarbageKind::Run(dir));
+            } else {
+                // A run that cannot be read names no teacher: it will begin again from an experiment.
+                named.extend(dir.record().ok().and_then(|record| record.teacher_run));
+                kept.push(dir);
+            }
+        }
+        for id in teachers {
+            let dir = self.run_dir(RunRole::Teacher, &id);
+            if !named.contains(&id) && dir.owner()?.is_none() {
+                garbage.push(GarbageKind::Run(dir));
+            } else {
+                kept.push(dir);
+            }
+        }
+        for dir in &kept {
+            let is_done = || dir.status().ok().flatten().is_some_and(|status| status.state.is_done());
+            if dir.checkpoint().path().exists() && is_done() {
+                garbage.push(GarbageKind::Checkpoint(dir.clone()));
+            }
+        }
+        let place = |kind: &GarbageKind| match kind {
+            GarbageKind::Run(dir) => dir.path().to_owned(),
+            GarbageKind::Checkpoint(dir) => dir.checkpoint().path().to_owned(),
+            GarbageKind::SetAside | GarbageKind::Temporary => PathBuf::new(),
+        };
+        let found = |kind: GarbageKind| Garbage { found: Leftover::at(place(&kind)), kind };
+        let mut garbage: Vec<Garbage> = garbage.into_iter().map(found).collect();
+        if runs {
+            for path in self.set_aside()? {
+                garbage.push(Garbage { kind: GarbageKind::SetAside, found: Leftover::at(path) });
+            }
+        }
+        // What goes with its run is not counted twice.
+        let mut places = self.shared_directories();
+        places.extend(kept.iter().flat_map(|dir| [dir.path().to_owned(), dir.checkpoint().path().to_owned()]));
+        let temporary = leftovers(&places, LeaseTimes::from_env()?.length)?;
+        let is_apart = |path: &PathBuf| !garbage.iter().any(|other| path.starts_with(&other.found.path));
+        let temporary: Vec<Leftover> = temporary.into_iter().filter(|found| is_apart(&found.path)).collect();
+        garbage.extend(temporary.into_iter().map(|found| Garbage { kind: GarbageKind::Temporary, found }));
+        Ok(garbage)
+    }
+
+    /// Removes what killed processes left where all sweeps write: in no run's directory.
+    ///
+    /// # Errors
+    /// Where something cannot be removed.
+    pub fn clear_away(&self) -> Result<(), StoreError> {
+        let found = leftovers(&self.shared_directories(), LeaseTimes::from_env()?.length)?;
+        found.iter().try_for_each(Leftover::remove)
+    }
+
+    /// Directories that belong to no run.
+    fn shared_directories(&self) -> Vec<PathBuf> {
+        let cache = self.cache_dir();
+        let mut places = vec![self.root().to_owned(), self.experiments_dir(), cache.clone()];
+        places.extend([RunRole::Student, RunRole::Teacher].map(|role| self.role_dir(role)));
+        let below = fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
+        places.extend(below.filter(|path| path.is_dir()));
+        places
+    }
+
+    fn set_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut found = Vec::new();
+        for role in [RunRole::Student, RunRole::Teacher] {
+            let directory = self.role_dir(role);
+            let names = entries(&directory, |name| name.starts_with(SET_ASIDE))?;
+            found.extend(names.into_iter().map(|name| directory.join(name)));
+        }
+        Ok(found)
+    }
+}
