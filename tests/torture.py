@@ -70,12 +70,22 @@ attempts = 1000
 KINDS = ("dispatcher", "worker", "everything")
 # A sweep that makes no progress for so long, in seconds, is a failure.
 PATIENCE = 600
+# Seconds. Owners that are killed are seen to be gone at once; it is what they leave that must be so old.
+LEASE = 2
+ENVIRONMENT = os.environ | {"KDX_LEASE_SECONDS": str(LEASE)}
 
 
 def start(arguments, store, experiment, log):
     command = [arguments.kdx, "--store", store, "sweep", experiment, "--jobs", "2"]
     with open(log, "ab") as out:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT)
+
+
+def collect(arguments, store):
+    """What `kdx gc` says once every lease is over; it removes what was left where no run is."""
+    time.sleep(LEASE + 0.5)
+    command = [arguments.kdx, "--store", store, "gc"]
+    return subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout
 
 
 def children(pid):
@@ -139,7 +149,8 @@ def problems(store, expected):
         if state != "finished":
             wrong.append(f"{status.parent.name} is {state}")
     wrong += [f"{path} is left behind" for path in store.glob("*/*/checkpoint")]
-    wrong += [f"{path} is left behind" for path in store.glob("*/*/.kdx-model-*")]
+    wrong += [f"{path} is left behind" for path in store.rglob(".kdx-*")]
+    wrong += [f"{path} is held" for path in store.rglob("*lease.*") if path.stat().st_size]
     wrong += [f"{path} is left behind" for path in store.rglob("*.partial")]
     return wrong
 
@@ -202,6 +213,9 @@ def main():
                 wrong.append(f"the sweep in {store} ended with exit code {code}")
             break
         # A sweep that ends while the workers of a killed one go on with a run waits for them, so all is done.
+        collected = collect(arguments, store)
+        removed = [line for line in collected.splitlines() if line.startswith("removed") and "/.kdx-" not in line]
+        wrong += [f"kdx gc: {line}" for line in removed]
         wrong += problems(store, expected)
         text = logs(store)
         resumed += text.count("resumed at step")

@@ -161,7 +161,9 @@ mod tests {
         bench.signal("d", 1);
         let expected = super::super::Header { key: "c".to_owned(), ..header(1, 1000, 4) };
         let stop = crate::interrupt::Interrupt::new();
-        let Opened::Ready(_open) = open(&used, &expected, &[1000], &stop, &mut || {}).unwrap() else { panic!() };
+        let Opened::Ready(_open) = open(&used, &expected, &[1000], &stop, &mut || {}).unwrap() else {
+            panic!()
+        };
         age(&used, 40);
 
         assert_eq!(bench.collect(&Limits::default()), [] as [&str; 0]);

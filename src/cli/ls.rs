@@ -108,12 +108,7 @@ fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError>
     Ok(format!("{}{step}", state.as_str()))
 }
 
-fn row(
-    label: String,
-    dir: &RunDir,
-    id: &str,
-    inspection: &Inspection,
-) -> Result<[String; 8], StoreError> {
+fn row(label: String, dir: &RunDir, id: &str, inspection: &Inspection) -> Result<[String; 8], StoreError> {
     let summary = inspection.summary.as_ref();
     let validation = summary.and_then(|s| s.validation.as_ref());
     Ok([

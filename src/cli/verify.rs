@@ -9,9 +9,11 @@ use crate::store::{RunDir, RunRole, Store, StoreError};
 
 /// Arguments of `kdx verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 1 where something is damaged, and was not set aside. A sweep finds by itself \
+#[command(
+    after_help = "Exit code 1 where something is damaged, and was not set aside. A sweep finds by itself \
                         what is missing, cannot be read or has another size; this also reads every byte of \
-                        models, metrics and checkpoints.")]
+                        models, metrics and checkpoints."
+)]
 pub struct Args {
     /// The experiment whose runs and teachers are read; all runs of the store where it is left out.
     experiment: Option<String>,

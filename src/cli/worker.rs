@@ -33,7 +33,12 @@ enum Role {
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("KDX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).log_internal_errors(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
     Isa::from_env()?;
     let role = match args.role {
         Role::Student => RunRole::Student,

@@ -192,7 +192,8 @@ fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), ModelError> {
             if name == "tokenizer.json" && from.is_file() { from.to_owned() } else { directory.join(name) };
         if source.is_file() {
             let target = to.join(name);
-            fs::copy(&source, &target).map_err(ModelError::io("copy", &source))?;
+            let bytes = fs::read(&source).map_err(ModelError::io("read", &source))?;
+            fs::write(&target, bytes).map_err(ModelError::io("write", &target))?;
             File::open(&target).and_then(|file| file.sync_all()).map_err(ModelError::io("write", &target))?;
         }
     }

@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::estimate::{Estimate, EstimateError, Estimator, Speed};
 use crate::experiment::{self, Experiment, ResolveError};
 use crate::store::{
-    ExperimentRecord, FORMAT_VERSION, Inspection, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunSummary,
-    Store, StoreError,
+    ExperimentRecord, FORMAT_VERSION, Inspection, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState,
+    RunSummary, Store, StoreError,
 };
 
 /// Why an experiment cannot be planned.

@@ -20,8 +20,10 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// There is no room on the disk.
-    #[error("cannot {action} {}: the disk is full ({source})", path.display())]
-    #[diagnostic(help("make room, as with `kdx gc`, or use `--store DIR` on another disk; the same command then goes on"))]
+    #[error("cannot {action} {}: the disk is full: {source}", path.display())]
+    #[diagnostic(help(
+        "make room, as with `kdx gc`, or use `--store DIR` on another disk; the same command then goes on"
+    ))]
     Full {
         /// What was tried, as `write`.
         action: &'static str,

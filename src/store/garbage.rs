@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::error::StoreError;
 use super::inspect::SET_ASIDE;
-use super::leftovers::{Leftover, leftovers};
 use super::lease::LeaseTimes;
+use super::leftovers::{Leftover, leftovers};
 use super::records::{RunId, RunRole};
 use super::run_dir::RunDir;
 use super::{Store, entries};
@@ -123,7 +123,8 @@ impl Store {
         }
         // What goes with its run is not counted twice.
         let mut places = self.shared_directories();
-        places.extend(kept.iter().flat_map(|dir| [dir.path().to_owned(), dir.checkpoint().path().to_owned()]));
+        places
+            .extend(kept.iter().flat_map(|dir| [dir.path().to_owned(), dir.checkpoint().path().to_owned()]));
         let temporary = leftovers(&places, LeaseTimes::from_env()?.length)?;
         let is_apart = |path: &PathBuf| !garbage.iter().any(|other| path.starts_with(&other.found.path));
         let temporary: Vec<Leftover> = temporary.into_iter().filter(|found| is_apart(&found.path)).collect();

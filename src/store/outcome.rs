@@ -143,7 +143,8 @@ fn marks(directory: &Path) -> Result<FileMarks, StoreError> {
     };
     for entry in listing {
         let entry = entry.map_err(StoreError::io("read", &model))?;
-        if File::open(entry.path()).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file()) {
+        if File::open(entry.path()).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
+        {
             add(format!("model/{}", entry.file_name().to_string_lossy()))?;
         }
     }

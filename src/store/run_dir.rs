@@ -174,7 +174,9 @@ impl RunDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
-        if let Some(mark) = Outcome::read(&self.summary_path())?.and_then(|mut o| o.files.remove("metrics.jsonl")) {
+        if let Some(mark) =
+            Outcome::read(&self.summary_path())?.and_then(|mut o| o.files.remove("metrics.jsonl"))
+        {
             mark.check_content(&path, text.as_bytes())?;
         }
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);

@@ -43,8 +43,11 @@ fn is_aside(run: &Path) -> bool {
 fn others(place: &Place, victim: &Path) -> Vec<(PathBuf, SystemTime)> {
     let runs = place.runs("students").into_iter().chain(place.runs("teachers"));
     let runs = runs.filter(|run| run != victim && !is_aside(run));
-    let files = runs.flat_map(|run| ["run.json", "status.json", "summary.json", "metrics.jsonl"].map(|f| run.join(f)));
-    files.map(|file| (file.clone(), fs::metadata(&file).and_then(|m| m.modified()).expect("a time"))).collect()
+    let files = runs
+        .flat_map(|run| ["run.json", "status.json", "summary.json", "metrics.jsonl"].map(|f| run.join(f)));
+    files
+        .map(|file| (file.clone(), fs::metadata(&file).and_then(|m| m.modified()).expect("a time")))
+        .collect()
 }
 
 #[test]
@@ -54,11 +57,24 @@ fn a_damaged_run_is_named_and_repeated_alone() {
     let whole = results(&place);
     let victim = place.runs("students")[1].clone();
     let seen_by_a_sweep: [(&str, &[Damage]); 5] = [
-        ("run.json", &[("cut", truncate), ("flipped", flip), ("of another version", another_version), ("missing", remove)]),
+        (
+            "run.json",
+            &[
+                ("cut", truncate),
+                ("flipped", flip),
+                ("of another version", another_version),
+                ("missing", remove),
+            ],
+        ),
         ("status.json", &[("cut", truncate), ("of another version", another_version), ("missing", remove)]),
         (
             "summary.json",
-            &[("cut", truncate), ("flipped", flip), ("of another version", another_version), ("missing", remove)],
+            &[
+                ("cut", truncate),
+                ("flipped", flip),
+                ("of another version", another_version),
+                ("missing", remove),
+            ],
         ),
         ("metrics.jsonl", &[("cut", truncate), ("missing", remove)]),
         ("model/model.safetensors", &[("cut", truncate), ("missing", remove)]),
@@ -121,7 +137,9 @@ fn a_damaged_status_of_a_run_that_is_not_done_stops_nothing() {
     }
     let text = fs::read_to_string(run.join("status.json")).expect("a status").replace("finished", "running");
     fs::write(run.join("status.json"), &text).expect("a status");
-    for (file, damage) in [("status.json", truncate as fn(&Path)), ("status.json", remove), ("run.json", truncate)] {
+    for (file, damage) in
+        [("status.json", truncate as fn(&Path)), ("status.json", remove), ("run.json", truncate)]
+    {
         fs::write(run.join("status.json"), &text).expect("a status");
         damage(&run.join(file));
         let output = place.succeeds(&["sweep", "tiny.toml"]);

@@ -173,7 +173,9 @@ impl LeasePlace {
     /// Where the directory cannot be read.
     pub fn owner(&self) -> Result<Option<Owner>, StoreError> {
         let generations = match self.generations() {
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             other => other?,
         };
         self.holder(&generations, LeaseTimes::from_env()?)

@@ -52,7 +52,9 @@ fn look(pid: u32) -> Look {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => parse(&stat).unwrap_or(Look::Unknown),
         // The processes of other users may be hidden; the first one is there always.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/1/stat").unwrap_or(false) => {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/1/stat").unwrap_or(false) =>
+        {
             Look::Ended
         }
         Err(_) => Look::Unknown,

@@ -158,10 +158,9 @@ impl Held {
     fn known(&self) -> Option<Result<(), StoreError>> {
         match &*lock(&self.standing) {
             Standing::Held(renewed) => renewed.is_younger_than(self.times.trust()).then_some(Ok(())),
-            Standing::Lost(owner) => Some(Err(StoreError::LeaseLost {
-                path: self.place.directory.clone(),
-                owner: owner.clone(),
-            })),
+            Standing::Lost(owner) => {
+                Some(Err(StoreError::LeaseLost { path: self.place.directory.clone(), owner: owner.clone() }))
+            }
         }
     }
 
