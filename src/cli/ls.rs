@@ -53,19 +53,21 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
             *counts.entry(state).or_default() += 1;
         }
         let count = |state| counts.get(&state).copied().unwrap_or(0);
-        let stopped = count(RunState::Planned) + count(RunState::Interrupted);
+        let to_do = count(RunState::Planned) + count(RunState::Interrupted) + count(RunState::Paused);
         rows.push([
             name,
             experiment.runs.len().to_string(),
             count(RunState::Finished).to_string(),
             count(RunState::Running).to_string(),
-            stopped.to_string(),
+            to_do.to_string(),
+            count(RunState::Stopped).to_string(),
             count(RunState::Diverged).to_string(),
             count(RunState::Failed).to_string(),
             experiment.axes.join(", "),
         ]);
     }
-    let heading = ["experiment", "runs", "finished", "running", "to do", "diverged", "failed", "axes"];
+    let heading =
+        ["experiment", "runs", "finished", "running", "to do", "stopped", "diverged", "failed", "axes"];
     Ok(text::table(heading, rows))
 }
 
@@ -101,7 +103,9 @@ fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError>
     }
     // A damaged checkpoint is not used: the run begins again.
     let checkpoint = match state {
-        RunState::Interrupted | RunState::Failed => dir.checkpoint().state().ok().flatten(),
+        RunState::Interrupted | RunState::Failed | RunState::Paused | RunState::Stopped => {
+            dir.checkpoint().state().ok().flatten()
+        }
         _ => None,
     };
     let step = checkpoint.map_or(String::new(), |checkpoint| format!(" at step {}", checkpoint.step));
@@ -109,7 +113,8 @@ fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError>
 }
 
 fn row(label: String, dir: &RunDir, id: &str, inspection: &Inspection) -> Result<[String; 8], StoreError> {
-    let summary = inspection.summary.as_ref();
+    // A run that goes on after it was stopped has come further than that.
+    let summary = inspection.summary.as_ref().filter(|_| inspection.state.is_settled());
     let validation = summary.and_then(|s| s.validation.as_ref());
     Ok([
         id.to_owned(),

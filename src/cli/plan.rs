@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{DEFAULT_STORE, Global, text};
+use crate::experiment::config::Pruner;
 use crate::experiment::{self, Experiment};
 use crate::schedule::{Job, Plan, Speed, SpeedSource};
 use crate::store::RunState;
@@ -52,21 +53,28 @@ fn shell_words(words: &[String]) -> String {
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
-    let plan = Plan::new(&args.load()?, &global.store())?;
-    text::print(&render(&plan));
+    let experiment = args.load()?;
+    let plan = Plan::new(&experiment, &global.store())?;
+    text::print(&render(&plan, experiment.search.pruner));
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(plan: &Plan) -> String {
+fn render(plan: &Plan, pruner: Pruner) -> String {
     let jobs = || plan.teachers.iter().chain(&plan.students);
     let rows = jobs().map(|job| row(job, &plan.speed)).collect();
     let heading = ["run", "what", "parameters", "teacher", "steps", "tokens", "memory", "time", "state"];
     let mut out = text::table(heading, rows);
-    let pending = plan.pending();
+    let is_pruned = pruner != Pruner::None;
+    let mut pending = plan.pending();
+    // Without the search that stopped them they are runs like others.
+    pending.retain(|job| !is_pruned || job.state != RunState::Stopped);
+    let stopped = plan.students.iter().filter(|job| is_pruned && job.state == RunState::Stopped).count();
+    let stopped = if stopped > 0 { format!("{stopped} stopped early, ") } else { String::new() };
+    let about = if is_pruned { "at most" } else { "about" };
     let seconds: f64 = pending.iter().map(|job| seconds(job, &plan.speed)).sum();
     let done = jobs().filter(|job| job.state.is_done()).count();
     out += &format!(
-        "\n{}: {} and {}; {done} done, {} to do, about {} of one worker's time\n",
+        "\n{}: {} and {}; {done} done, {stopped}{} to do, {about} {} of one worker's time\n",
         plan.experiment.name,
         text::plural(plan.students.len(), "run"),
         text::plural(plan.teachers.len(), "teacher"),

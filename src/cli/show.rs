@@ -64,7 +64,8 @@ fn describe(dir: &RunDir) -> miette::Result<String> {
     if let Some(teacher) = &record.teacher_run {
         line("teacher", teacher.to_string());
     }
-    if let Some(summary) = dir.summary()? {
+    let summary = if dir.state()?.is_settled() { dir.summary()? } else { None };
+    if let Some(summary) = summary {
         describe_summary(&summary, &mut line);
     } else if let Some(row) = dir.metrics()?.iter().rfind(|row| row.split == Split::Train) {
         line("so far", format!("step {}, loss {:.4}, epoch {:.2}", row.step, row.loss, row.epoch));

@@ -12,7 +12,7 @@ use super::progress::{self, View};
 use super::{Global, plan, text};
 use crate::experiment::config::{PerDevice, ResourcesConfig};
 use crate::kernels::cpu::Isa;
-use crate::schedule::{self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan};
+use crate::schedule::{self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Search};
 use crate::store::{RunId, RunState, Store};
 
 /// Arguments of `kdx sweep`.
@@ -63,12 +63,25 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let pending = select(&plan, &args.runs)?;
     let done_before = plan.students.iter().filter(|job| job.state.is_done()).count();
     let mut watcher = progress::watcher(View { name, done_before, json: args.json });
-    if pending.is_empty() {
+    // Runs that are asked for by name are trained to their end.
+    let mut search =
+        if args.runs.is_empty() { Search::open(&experiment.search, &plan, &store)? } else { None };
+    let ids: Vec<&RunId> = pending.iter().map(Job::id).collect();
+    let is_over = match &mut search {
+        // A sweep that was killed may have left runs that nobody told that they are given up.
+        Some(search) => pending.iter().all(|job| job.state == RunState::Stopped) && search.is_over(&ids)?,
+        None => pending.is_empty(),
+    };
+    if is_over {
         if args.json {
             watcher.begin(&[], 0);
             watcher.end();
         } else if args.runs.is_empty() {
-            text::say!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
+            let stopped = match pending.len() {
+                0 => String::new(),
+                n => format!(" or stopped early ({n})"),
+            };
+            text::say!("{name}: all {} are done{stopped}", text::plural(plan.students.len(), "run"));
             print_next(name, plan.students.len());
         } else {
             text::say!("{name}: these runs are done");
@@ -84,7 +97,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     })
     .into_diagnostic()
     .wrap_err("cannot listen for Ctrl-C")?;
-    let results = schedule::dispatch(pending, &options, &sender, &messages, watcher.as_mut());
+    let results = schedule::dispatch(pending, &options, search, &sender, &messages, watcher.as_mut())?;
     if !args.json {
         conclude(name, &results, began, args, global);
     }
@@ -160,7 +173,7 @@ pub(super) fn exit_code(results: &[JobResult]) -> ExitCode {
     let any = |state: RunState| results.iter().any(|result| result.state == state);
     if any(RunState::Failed) {
         ExitCode::FAILURE
-    } else if results.iter().any(|result| !result.state.is_done()) {
+    } else if results.iter().any(|result| !result.state.is_settled()) {
         ExitCode::from(INTERRUPTED)
     } else {
         ExitCode::SUCCESS
@@ -171,7 +184,9 @@ pub(super) fn exit_code(results: &[JobResult]) -> ExitCode {
 fn conclude(name: &str, results: &[JobResult], began: Instant, args: &Args, global: &Global) {
     let of = |state: RunState| results.iter().filter(move |r| r.state == state);
     let mut parts = Vec::new();
-    for state in [RunState::Finished, RunState::Diverged, RunState::Failed, RunState::Interrupted] {
+    for state in
+        [RunState::Finished, RunState::Stopped, RunState::Diverged, RunState::Failed, RunState::Interrupted]
+    {
         let n = of(state).count();
         if n > 0 {
             parts.push(format!("{n} {}", state.as_str()));
@@ -201,7 +216,7 @@ fn conclude(name: &str, results: &[JobResult], began: Instant, args: &Args, glob
     }
     if of(RunState::Failed).next().is_some() {
         text::say!("  `kdx logs RUN` prints all of a log; the same sweep tries failed runs again");
-    } else if results.iter().any(|result| !result.state.is_done()) {
+    } else if results.iter().any(|result| !result.state.is_settled()) {
         text::say!("  the same command continues");
     } else {
         print_next(name, results.len());

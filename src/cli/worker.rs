@@ -22,6 +22,9 @@ pub struct Args {
     /// Where to train.
     #[arg(long)]
     device: DeviceName,
+    /// Pause at this step, where the run is evaluated.
+    #[arg(long, value_name = "STEP")]
+    until: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -44,6 +47,6 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         Role::Student => RunRole::Student,
         Role::Teacher => RunRole::Teacher,
     };
-    schedule::work(&global.store(), role, &RunId(args.run.clone()), &args.device)?;
+    schedule::work(&global.store(), role, &RunId(args.run.clone()), &args.device, args.until)?;
     Ok(ExitCode::SUCCESS)
 }

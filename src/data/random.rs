@@ -35,6 +35,11 @@ impl Random {
         low + self.below((high - low + 1).max(1) as u64) as i64
     }
 
+    /// A number from 0 on and below 1, all multiples of 2⁻⁵³ equally likely.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+    }
+
     /// One of `items`, which must not be empty.
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
@@ -75,6 +80,11 @@ mod tests {
         assert!((0..1000).all(|_| (-2..=3).contains(&random.between(-2, 3))));
         assert_eq!(random.below(0), 0);
         assert_eq!(random.below(1), 0);
+        let mean =
+            (0..10_000).map(|_| random.unit()).inspect(|u| assert!((0.0..1.0).contains(u))).sum::<f64>()
+                / 1e4;
+        // Five standard deviations of the mean are 0.0144.
+        assert!((mean - 0.5).abs() < 0.0144, "{mean}");
     }
 
     #[test]

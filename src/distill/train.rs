@@ -36,6 +36,8 @@ pub struct Job<'a> {
     pub cache_dir: &'a Path,
     /// Where the tensors live.
     pub device: Device,
+    /// The step at which it pauses, with a checkpoint; none to train it to its end.
+    pub until: Option<u64>,
 }
 
 /// Who follows a run while it trains. Called on the thread that trains.
@@ -64,6 +66,8 @@ pub enum Outcome {
     Finished(RunSummary),
     /// The loss or the gradient was no longer finite; no model is written.
     Diverged(RunSummary),
+    /// Trained to the step that was asked for, with a checkpoint.
+    Paused,
     /// Stopped on request, with a checkpoint if it had begun to train.
     Interrupted,
 }
@@ -155,6 +159,10 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         }
         if is_last {
             break;
+        }
+        if job.until.is_some_and(|until| state.step >= until) {
+            checkpoints.write(&state, &mut log);
+            return Ok(Outcome::Paused);
         }
         if stop.is_asked() {
             checkpoints.write(&state, &mut log);

@@ -123,7 +123,7 @@ fn advice(node: &Node, field: &Field, key: &str) -> String {
             let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
             format!("[{key}] is a section, with the keys {}", names.join(", "))
         }
-        (_, Kind::List(_)) if !key.starts_with("resources") && !key.starts_with("compare") => {
+        (_, Kind::List(_)) if super::shape::is_run_section(key.split('.').next().unwrap_or_default()) => {
             format!("to try several values, write them under [grid]: \"{key}\" = [ … ]")
         }
         _ if field.description.is_empty() => format!("`{key}` is {}", field.shape),

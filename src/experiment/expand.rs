@@ -1,17 +1,18 @@
 //! From axes to points: the product, what is left out, what is added, each run once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Point;
-use super::config::RunConfig;
+use super::config::{RunConfig, SearchConfig};
 use super::grid::{Assignment, Axis, Selection};
 use super::merge::Merged;
 use super::problem::{Draft, Report};
 use super::relevance::{self, CONDITIONAL};
-use super::rules::{Rules, Site};
+use super::rules::{self, Rules, Site};
 use super::source::At;
 
 /// An experiment with more points is a mistake, and would not fit into memory or a lifetime.
@@ -29,7 +30,13 @@ pub(super) struct Expansion {
 }
 
 /// Expands the grid and checks every point. Problems and warnings are reported.
-pub(super) fn expand(merged: &Merged<'_>, errors: &mut Report, warnings: &mut Report) -> Expansion {
+pub(super) fn expand(
+    merged: &Merged<'_>,
+    search: &SearchConfig,
+    errors: &mut Report,
+    warnings: &mut Report,
+) -> Expansion {
+    rules::check_space(merged, search, errors, warnings);
     let keys = axis_keys(merged);
     if let Some(draft) = too_many(merged) {
         errors.push(draft);
@@ -48,9 +55,9 @@ pub(super) fn expand(merged: &Merged<'_>, errors: &mut Report, warnings: &mut Re
         base: &base,
         base_config: &base_config,
         keys: &keys,
-        rules: Rules::new(errors, warnings),
+        rules: Rules::new(search, errors, warnings),
         found: Vec::new(),
-        seen: HashSet::new(),
+        seen: HashMap::new(),
         counted: [false; CONDITIONAL.len()],
     };
     let excluded = points.product();
@@ -126,8 +133,8 @@ struct Points<'a> {
     keys: &'a [String],
     rules: Rules<'a>,
     found: Vec<Point>,
-    /// Hashes of the configurations that are there already.
-    seen: HashSet<[u8; 32]>,
+    /// The configurations that are there already: the point of each hash.
+    seen: HashMap<[u8; 32], usize>,
     /// Which of the conditional keys count in some point.
     counted: [bool; CONDITIONAL.len()],
 }
@@ -186,6 +193,9 @@ impl Points<'_> {
     /// One run on labels alone for each configuration of everything but the loss.
     fn baselines(&mut self) {
         for index in 0..self.found.len() {
+            if self.found[index].is_baseline {
+                continue;
+            }
             let point = &self.found[index];
             let config = relevance::baseline_of(&point.config);
             let is_kept = |(key, _): &(&String, &Value)| !super::problem::is_within(key, "loss");
@@ -195,7 +205,10 @@ impl Points<'_> {
                 .filter(is_kept)
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            self.push(config, |key| values.get(key));
+            let baseline = self.push(config, |key| values.get(key));
+            if let Some(point) = baseline.and_then(|index| self.found.get_mut(index)) {
+                point.is_baseline = true;
+            }
         }
     }
 
@@ -250,12 +263,13 @@ impl Points<'_> {
     }
 
     /// Adds a point, unless the same run is there already. The values are those that were assigned,
-    /// else those of the configuration.
-    fn push<'v>(&mut self, config: RunConfig, assigned: impl Fn(&str) -> Option<&'v Value>) {
-        let Ok(text) = serde_json::to_vec(&config) else { return };
-        if !self.seen.insert(*blake3::hash(&text).as_bytes()) {
-            return;
-        }
+    /// else those of the configuration. Returns which point it is.
+    fn push<'v>(&mut self, config: RunConfig, assigned: impl Fn(&str) -> Option<&'v Value>) -> Option<usize> {
+        let text = serde_json::to_vec(&config).ok()?;
+        let index = match self.seen.entry(*blake3::hash(&text).as_bytes()) {
+            Entry::Occupied(known) => return Some(*known.get()),
+            Entry::Vacant(new) => *new.insert(self.found.len()),
+        };
         let mut resolved = None;
         let mut values = BTreeMap::new();
         for key in self.keys.iter().filter(|key| relevance::counts(key, &config)) {
@@ -268,7 +282,8 @@ impl Points<'_> {
                 values.insert(key.clone(), value.clone());
             }
         }
-        self.found.push(Point { values, config });
+        self.found.push(Point { values, config, is_baseline: false });
+        Some(index)
     }
 }
 

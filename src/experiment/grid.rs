@@ -8,6 +8,7 @@ use super::check::{self, joined};
 use super::document::{Entry, Kind, Node};
 use super::paths;
 use super::problem::{Draft, Report};
+use super::sample;
 use super::series;
 use super::shape::{Field, Shape, Shapes, is_run_section};
 use super::source::At;
@@ -150,7 +151,7 @@ impl GridReader<'_> {
     }
 
     /// A value of an axis: one assignment, or one for each key of a table.
-    fn option(&mut self, item: &Node, field: &Field, key: &str) -> Option<Vec<Assignment>> {
+    pub(super) fn option(&mut self, item: &Node, field: &Field, key: &str) -> Option<Vec<Assignment>> {
         let (Shape::Table(_), Some(entries)) = (&field.shape, item.entries()) else {
             return Some(vec![self.assignment(item, field, key)?]);
         };
@@ -245,22 +246,28 @@ impl GridReader<'_> {
         tables
     }
 
-    fn not_a_table(&mut self, node: &Node, name: &str, help: &str) {
+    pub(super) fn not_a_table(&mut self, node: &Node, name: &str, help: &str) {
         self.report.taint("");
-        let expected = if name == "grid" { "a table" } else { "a list of tables" };
+        let expected = if matches!(name, "grid" | "search.space") { "a table" } else { "a list of tables" };
         let message = format!("`{name}` must be {expected}, found {}", node.in_words());
         self.report.push(Draft::new(node.at, message).label(format!("expected {expected}")).help(help));
     }
 
     /// The dotted keys of a table, whether written as `"a.b" = …` or `a.b = …`, with their entries.
     /// A section stays whole where its value is not a table.
-    fn flatten<'n>(&mut self, entries: &'n [Entry], path: &str, place: &str) -> Vec<(String, &'n Entry)> {
+    pub(super) fn flatten<'n>(
+        &mut self,
+        entries: &'n [Entry],
+        path: &str,
+        place: &str,
+    ) -> Vec<(String, &'n Entry)> {
+        let is_values = |node: &Node| series::is_rule(node) || sample::is_distribution(node);
         let mut keys = Vec::new();
         for entry in entries {
             let key = joined(path, &entry.name);
             let section = key.split('.').next().unwrap_or_default();
             match Shapes::get().field(&key).filter(|_| is_run_section(section)) {
-                Some(Field { shape: Shape::Table(_), .. }) if !series::is_rule(&entry.node) => {
+                Some(Field { shape: Shape::Table(_), .. }) if !is_values(&entry.node) => {
                     match entry.node.entries() {
                         Some(inner) => keys.extend(self.flatten(inner, &key, place)),
                         None => keys.push((key, entry)),

@@ -1,7 +1,7 @@
 //! Run identities: what a run is, hashed, with the content of files in place of their paths.
 //!
 //! So a run keeps its identity when its files move, and gets another when their content changes.
-//! Where it runs (`[resources]`), how it is judged (`[compare]`), whether an exact teacher signal is
+//! Where it runs (`[resources]`), how it was found (`[search]`), how it is judged (`[compare]`), whether an exact teacher signal is
 //! computed or read (`teacher.signal`), and when checkpoints are written (`train.checkpoint_every`) are no
 //! part of it.
 
@@ -33,6 +33,8 @@ const IDENTITY_VERSION: u32 = 1;
 pub struct Resolved {
     /// The students, in the plan's order. Points that come to the same run are one.
     pub students: Vec<(PlannedRun, RunRecord)>,
+    /// Those of them that are there for `baseline = true`.
+    pub baselines: HashSet<RunId>,
     /// The teachers that must be trained for them, in the order of their first use.
     pub teachers: Vec<RunRecord>,
 }
@@ -60,7 +62,7 @@ pub enum ResolveError {
 pub fn resolve(experiment: &Experiment, cache_dir: &Path) -> Result<Resolved, ResolveError> {
     let mut contents = Contents { digests: Digests::open(cache_dir), known: HashMap::new() };
     let (mut student_texts, mut teacher_texts) = (Texts::default(), Texts::default());
-    let mut resolved = Resolved { students: Vec::new(), teachers: Vec::new() };
+    let mut resolved = Resolved { students: Vec::new(), baselines: HashSet::new(), teachers: Vec::new() };
     let (mut students, mut teachers) = (HashSet::new(), HashSet::new());
     // Neighbouring points mostly share their teacher.
     let mut last: Option<(RunConfig, RunId)> = None;
@@ -82,6 +84,9 @@ pub fn resolve(experiment: &Experiment, cache_dir: &Path) -> Result<Resolved, Re
         };
         let student =
             record(RunRole::Student, &point.config, teacher_run, &mut student_texts, &mut contents)?;
+        if point.is_baseline {
+            resolved.baselines.insert(student.run_id.clone());
+        }
         if students.insert(student.run_id.clone()) {
             let planned = PlannedRun { run_id: student.run_id.clone(), point: point.values.clone() };
             resolved.students.push((planned, student));

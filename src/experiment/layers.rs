@@ -11,6 +11,7 @@ use super::document::{self, Entry, Kind, Node};
 use super::grid::{Axis, GridReader, Selection};
 use super::paths;
 use super::problem::{Draft, Report};
+use super::sample::Sampled;
 use super::shape::{Field, Shape, Shapes};
 use super::source::{At, Source, Sources};
 
@@ -45,6 +46,9 @@ pub(super) struct Layer {
     pub baseline: Option<bool>,
     pub grid: Vec<Axis>,
     pub seeds: Option<Axis>,
+    /// What is sampled, and where that is declared.
+    pub space: Vec<Sampled>,
+    pub space_at: Option<At>,
     pub zips: Option<Vec<Axis>>,
     pub include: Option<Vec<Selection>>,
     pub exclude: Option<Vec<Selection>>,
@@ -245,6 +249,8 @@ fn layer(root: Node, sources: &Sources, report: &mut Report) -> Layer {
         baseline: None,
         grid: Vec::new(),
         seeds: None,
+        space: Vec::new(),
+        space_at: None,
         zips: None,
         include: None,
         exclude: None,
@@ -266,6 +272,7 @@ fn layer(root: Node, sources: &Sources, report: &mut Report) -> Layer {
             }
             "seeds" => layer.seeds = grid.axis("train.seed", entry),
             "grid" => layer.grid = grid.grid(&entry.node),
+            "search" => search(entry, &mut layer, &declared_in.directory, report),
             "zip" => layer.zips = Some(grid.zips(&entry.node)),
             "include" => layer.include = Some(grid.selections(&entry.node, "include")),
             "exclude" => layer.exclude = Some(grid.selections(&entry.node, "exclude")),
@@ -287,6 +294,29 @@ fn section(entry: &Entry, layer: &mut Layer, directory: &Path, report: &mut Repo
         paths::absolute_under(&entry.name, &mut value, directory);
         layer.sections.insert(entry.name.clone(), value);
     }
+}
+
+/// `[search]`: a section, but for the distributions of its `space`.
+fn search(entry: &Entry, layer: &mut Layer, directory: &Path, report: &mut Report) {
+    let (Kind::Table(entries), Some(field)) = (&entry.node.kind, Shapes::get().field("search")) else {
+        return section(entry, layer, directory, report);
+    };
+    let Shape::Table(fields) = &field.shape else { return };
+    let (space, others): (Vec<Entry>, Vec<Entry>) =
+        entries.iter().cloned().partition(|entry| entry.name == "space");
+    if let Some(space) = space.first() {
+        layer.space_at = Some(space.name_at);
+        layer.space = GridReader { directory, report }.space(&space.node);
+    }
+    // Known by name, for who misspells it.
+    let space = Field {
+        name: "space".to_owned(),
+        description: "distributions of keys".to_owned(),
+        shape: Shape::Table(Vec::new()),
+    };
+    let fields: Vec<Field> = fields.iter().cloned().chain([space]).collect();
+    let value = check::table(&others, &fields, "search", report);
+    layer.sections.insert("search".to_owned(), Value::Object(value));
 }
 
 fn name(entry: &Entry, report: &mut Report) -> Option<(String, At)> {
@@ -321,22 +351,23 @@ fn top_field(name: &str) -> Field {
 /// Keys that a layer moves by two axes: neither could be obeyed.
 fn refuse_double_axes(layer: &mut Layer, report: &mut Report) {
     let mut seen: Vec<(String, At)> = Vec::new();
-    let mut drop_doubles = |axis: &Axis| {
-        let keys: HashSet<String> = axis.keys().into_iter().map(str::to_owned).collect();
+    let mut is_first = |keys: Vec<&str>, at: At| {
+        let keys: HashSet<String> = keys.into_iter().map(str::to_owned).collect();
         let double = seen.iter().find(|(key, _)| keys.contains(key)).cloned();
         if let Some((key, first)) = &double {
             report.taint(key.clone());
             report.push(
-                Draft::new(axis.at, format!("`{key}` is an axis twice"))
+                Draft::new(at, format!("`{key}` is an axis twice"))
                     .label("the second")
                     .also(*first, "the first")
                     .help("remove one of them, or write all values in one list"),
             );
         }
-        seen.extend(keys.into_iter().map(|key| (key, axis.at)));
+        seen.extend(keys.into_iter().map(|key| (key, at)));
         double.is_none()
     };
-    layer.grid.retain(&mut drop_doubles);
-    layer.seeds = layer.seeds.take().filter(&mut drop_doubles);
-    layer.zips.iter_mut().for_each(|zips| zips.retain(&mut drop_doubles));
+    layer.grid.retain(|axis| is_first(axis.keys(), axis.at));
+    layer.seeds = layer.seeds.take().filter(|axis| is_first(axis.keys(), axis.at));
+    layer.zips.iter_mut().for_each(|zips| zips.retain(|axis| is_first(axis.keys(), axis.at)));
+    layer.space.retain(|sampled| is_first(sampled.keys(), sampled.at));
 }

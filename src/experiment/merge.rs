@@ -12,6 +12,7 @@ use super::document::Node;
 use super::grid::{Axis, Selection};
 use super::layers::{Layer, wrong_name};
 use super::problem::{Draft, Report};
+use super::sample::Sampled;
 use super::source::{At, Sources};
 
 /// What all layers together declare. Tables merge key by key; lists replace lists.
@@ -22,8 +23,11 @@ pub(super) struct Merged<'l> {
     main: usize,
     /// The sections, without defaults.
     pub sections: Map<String, Value>,
-    /// The axes that no stronger layer sets to a single value, slowest first.
+    /// The axes that no stronger layer sets to a single value, slowest first. The samples are one of them:
+    /// all that is drawn moves together.
     pub axes: Vec<Axis>,
+    /// Where the strongest `[search.space]` is.
+    pub space_at: Option<At>,
     pub include: &'l [Selection],
     pub exclude: &'l [Selection],
     pub baseline: bool,
@@ -41,16 +45,23 @@ pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged
     let declared = data.remove(&Profile::Default).unwrap_or_default();
     let mut origins = HashMap::new();
     trace(&declared, "", &figment, &mut origins);
-    let axes = axes(layers, &origins);
     let layer_of = |key: &str| origins.get(key).map(|&index| &layers[index]);
     let mut sections = Map::new();
     for (name, value) in &declared {
-        if matches!(value, FigmentValue::Dict(..)) && name != GRID {
+        if matches!(value, FigmentValue::Dict(..)) && name != GRID && name != SPACE {
             sections.insert(name.clone(), json(value));
         }
     }
+    let number =
+        |key: &str| sections.get("search").and_then(|search| search.get(key)).and_then(Value::as_u64);
+    let samples = Samples {
+        count: number("samples").and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        seed: number("seed").unwrap_or(0),
+    };
+    let axes = axes(layers, &origins, &samples);
     Ok(Merged {
         layers,
+        space_at: layers.iter().rev().find_map(|layer| layer.space_at),
         main: main_layer(layers, sources),
         sections,
         axes,
@@ -120,6 +131,13 @@ fn main_layer(layers: &[Layer], sources: &Sources) -> usize {
 }
 
 const GRID: &str = "grid";
+const SPACE: &str = "space";
+
+/// How many points are drawn, and from which seed.
+struct Samples {
+    count: usize,
+    seed: u64,
+}
 
 /// A layer as figment sees it. Axes and lists of points are marks: which layer wins is all that
 /// figment decides about them.
@@ -143,6 +161,9 @@ impl Provider for LayerProvider<'_> {
             self.layer.grid.iter().map(|axis| (axis.name.clone(), mark())).collect();
         grid.extend(self.layer.seeds.iter().map(|axis| (axis.name.clone(), mark())));
         dict.insert(GRID.to_owned(), FigmentValue::from(grid));
+        let space: BTreeMap<String, FigmentValue> =
+            self.layer.space.iter().map(|sampled| (sampled.name.clone(), mark())).collect();
+        dict.insert(SPACE.to_owned(), FigmentValue::from(space));
         let lists = [
             ("zip", self.layer.zips.is_some()),
             ("include", self.layer.include.is_some()),
@@ -156,7 +177,7 @@ impl Provider for LayerProvider<'_> {
     }
 }
 
-/// Notes which layer each value comes from. Names of axes hold dots, so `grid` is kept apart.
+/// Notes which layer each value comes from. Names of axes hold dots, so `grid` and `space` are kept apart.
 fn trace(dict: &Dict, path: &str, figment: &Figment, origins: &mut HashMap<String, usize>) {
     for (name, value) in dict {
         let key = joined(path, name);
@@ -176,29 +197,35 @@ fn json(value: &FigmentValue) -> Value {
 
 /// The axes that hold: of each key the strongest declaration, whether it is an axis or a single
 /// value. An axis of several keys loses only those that a stronger layer declares.
-fn axes(layers: &[Layer], origins: &HashMap<String, usize>) -> Vec<Axis> {
+fn axes(layers: &[Layer], origins: &HashMap<String, usize>, samples: &Samples) -> Vec<Axis> {
     let mut found: Vec<Declared> = Vec::new();
     for (layer, declared) in layers.iter().enumerate() {
-        let of_grid = declared.grid.iter().map(|axis| (false, axis));
-        let of_seeds = declared.seeds.iter().map(|axis| (true, axis));
-        for (is_seeds, axis) in of_grid.chain(of_seeds) {
+        let of_grid = declared.grid.iter().map(|axis| (Rank::Grid, axis));
+        let of_seeds = declared.seeds.iter().map(|axis| (Rank::Seeds, axis));
+        for (rank, axis) in of_grid.chain(of_seeds) {
             if origins.get(&joined(GRID, &axis.name)) == Some(&layer) {
-                found.push(Declared {
-                    layer,
-                    is_seeds,
-                    first: first_declared(layers, axis),
-                    axis: axis.clone(),
-                });
+                found.push(Declared { layer, rank, first: first_declared(layers, axis), axis: axis.clone() });
             }
         }
         if origins.get("zip") == Some(&layer) {
             for axis in declared.zips.iter().flatten() {
                 let first = (layer, axis.at.start);
-                found.push(Declared { layer, is_seeds: false, first, axis: axis.clone() });
+                found.push(Declared { layer, rank: Rank::Grid, first, axis: axis.clone() });
+            }
+        }
+        for sampled in &declared.space {
+            if origins.get(&joined(SPACE, &sampled.name)) == Some(&layer) {
+                let axis = sampled.draw(samples.count, samples.seed);
+                found.push(Declared {
+                    layer,
+                    rank: Rank::Sample,
+                    first: first_sampled(layers, sampled),
+                    axis,
+                });
             }
         }
     }
-    found.sort_by_key(|declared| (declared.is_seeds, declared.first));
+    found.sort_by_key(|declared| (declared.rank, declared.first));
     let mut strongest: HashMap<String, usize> = HashMap::new();
     for declared in &found {
         for key in declared.axis.keys() {
@@ -206,8 +233,9 @@ fn axes(layers: &[Layer], origins: &HashMap<String, usize>) -> Vec<Axis> {
             *level = (*level).max(declared.layer);
         }
     }
-    let mut kept = Vec::new();
-    for Declared { layer, mut axis, .. } in found {
+    let mut kept: Vec<Axis> = Vec::new();
+    let mut drawn: Option<usize> = None;
+    for Declared { layer, rank, mut axis, .. } in found {
         let is_strongest = |key: &str| {
             let by_value = origins.get(key).is_none_or(|&origin| origin <= layer);
             by_value && strongest.get(key).is_none_or(|&level| level <= layer)
@@ -215,17 +243,34 @@ fn axes(layers: &[Layer], origins: &HashMap<String, usize>) -> Vec<Axis> {
         for option in &mut axis.options {
             option.retain(|assignment| is_strongest(&assignment.key));
         }
-        if !axis.keys().is_empty() {
-            kept.push(axis);
+        if axis.keys().is_empty() {
+            continue;
+        }
+        match drawn.and_then(|index| kept.get_mut(index)).filter(|_| rank == Rank::Sample) {
+            Some(all) => {
+                all.options.iter_mut().zip(axis.options).for_each(|(point, option)| point.extend(option));
+            }
+            None => {
+                drawn = drawn.or((rank == Rank::Sample).then_some(kept.len()));
+                kept.push(axis);
+            }
         }
     }
     kept
 }
 
+/// What varies slowest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Grid,
+    Sample,
+    Seeds,
+}
+
 /// An axis, the layer that declares it, and its place in the order.
 struct Declared {
     layer: usize,
-    is_seeds: bool,
+    rank: Rank,
     first: (usize, usize),
     axis: Axis,
 }
@@ -238,4 +283,13 @@ fn first_declared(layers: &[Layer], axis: &Axis) -> (usize, usize) {
         Some((index, first.at.start))
     });
     declared.unwrap_or((layers.len(), axis.at.start))
+}
+
+/// The same for what is sampled.
+fn first_sampled(layers: &[Layer], sampled: &Sampled) -> (usize, usize) {
+    let declared = layers.iter().enumerate().find_map(|(index, layer)| {
+        let first = layer.space.iter().find(|other| other.name == sampled.name)?;
+        Some((index, first.at.start))
+    });
+    declared.unwrap_or((layers.len(), sampled.at.start))
 }

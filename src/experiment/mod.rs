@@ -20,6 +20,7 @@ mod paths;
 mod problem;
 pub(crate) mod relevance;
 mod rules;
+mod sample;
 mod schema;
 mod series;
 mod shape;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use config::{CompareConfig, ResourcesConfig, RunConfig};
+use config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig};
 use merge::Merged;
 use problem::{Draft, Report};
 use source::Sources;
@@ -53,13 +54,15 @@ pub struct Experiment {
     pub name: String,
     /// The file; absolute.
     pub source: PathBuf,
-    /// Dotted keys of what varies between the points: axes in the file's order, then keys that only
-    /// included points set, then `loss.kind` where baselines are added.
+    /// Dotted keys of what varies between the points: axes in the file's order, keys that are sampled, then
+    /// keys that only included points set, then `loss.kind` where baselines are added.
     pub axes: Vec<String>,
     /// The points, in the plan's order; no two have the same configuration.
     pub points: Vec<Point>,
     /// On what the runs are placed.
     pub resources: ResourcesConfig,
+    /// What is sampled, and what stops bad runs early.
+    pub search: SearchConfig,
     /// When a configuration counts as worse.
     pub compare: CompareConfig,
     /// What is allowed, and questionable.
@@ -75,6 +78,8 @@ pub struct Point {
     /// The resolved configuration: paths are absolute, derived defaults are filled in, and keys that
     /// do not count have fixed values.
     pub config: RunConfig,
+    /// Whether it is there for `baseline = true`: what others are held against, so nothing stops it early.
+    pub is_baseline: bool,
 }
 
 /// Loads an experiment: its bases, the file, `KDX_SECTION__KEY` variables of this process, and
@@ -111,7 +116,8 @@ pub fn load_in(
             return Err(errors.finish(path, &sources));
         }
     };
-    let expansion = expand::expand(&merged, &mut errors, &mut warnings);
+    let search = section(&merged, "search", &mut errors);
+    let expansion = expand::expand(&merged, &search, &mut errors, &mut warnings);
     let resources = section(&merged, "resources", &mut errors);
     let compare = section(&merged, "compare", &mut errors);
     if !errors.is_empty() {
@@ -123,6 +129,7 @@ pub fn load_in(
         axes: expansion.axes,
         points: expansion.points,
         resources,
+        search,
         compare,
         warnings: warnings.into_warnings(&sources),
     })

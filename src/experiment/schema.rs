@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
-use super::config::{CompareConfig, ResourcesConfig, RunConfig};
+use super::config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig};
 use super::shape::Shapes;
 
 /// The JSON Schema (draft 2020-12) of an experiment file: what `kdx schema` prints.
@@ -12,6 +12,8 @@ pub fn json_schema() -> Value {
     let grid = object_of(axis_properties(&schema, axis_of));
     let zip = list_of(object_of(axis_properties(&schema, axis_of)));
     let points = list_of(object_of(axis_properties(&schema, Clone::clone)));
+    let mut space = object_of(axis_properties(&schema, distribution_of));
+    space["description"] = "What is drawn at random: dotted keys and their distributions.".into();
     let with = |mut schema: Value, description: &str| {
         schema["description"] = description.into();
         schema
@@ -52,6 +54,7 @@ pub fn json_schema() -> Value {
     if let Some(Value::Object(sections)) = schema.get_mut("properties").map(Value::take) {
         properties.extend(sections);
     }
+    properties["search"]["properties"]["space"] = space;
     for (name, schema) in [
         (
             "grid",
@@ -69,6 +72,13 @@ pub fn json_schema() -> Value {
         generator("logspace", 3, "From `a` to `b` in `n` equal ratios, both included: `[a, b, n]`.");
     schema["$defs"]["Range"] =
         generator("range", 3, "From `start` by `step`, `stop` left out: `[start, stop, step]`.");
+    for (name, key, description) in [
+        ("Uniform", "uniform", "Any number from `a` to `b`, all equally likely: `[a, b]`."),
+        ("LogUniform", "log_uniform", "Any number from `a` to `b`, its logarithm uniform: `[a, b]`."),
+        ("Int", "int", "Any whole number from `a` to `b`, both included: `[a, b]`."),
+    ] {
+        schema["$defs"][name] = generator(key, 2, description);
+    }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "kdx experiment",
@@ -83,9 +93,11 @@ pub fn json_schema() -> Value {
 /// The sections alone, with TOML's types: nothing is null, and no table has unknown keys.
 pub(super) fn sections() -> Value {
     let mut run = root_schema::<RunConfig>();
-    for (name, section) in
-        [("resources", root_schema::<ResourcesConfig>()), ("compare", root_schema::<CompareConfig>())]
-    {
+    for (name, section) in [
+        ("resources", root_schema::<ResourcesConfig>()),
+        ("search", root_schema::<SearchConfig>()),
+        ("compare", root_schema::<CompareConfig>()),
+    ] {
         let Value::Object(mut section) = section else { continue };
         section.remove("$schema");
         section.remove("title");
@@ -201,6 +213,31 @@ fn axis_of(value: &Value) -> Value {
         axis["description"] = description;
     }
     axis
+}
+
+/// A distribution over the values of a key.
+fn distribution_of(value: &Value) -> Value {
+    let mut item = value.clone();
+    let description = item.get("description").cloned();
+    if let Value::Object(item) = &mut item {
+        item.remove("default");
+        item.remove("description");
+    }
+    let mut options = vec![json!({
+        "type": "object", "required": ["choice"], "additionalProperties": false,
+        "properties": { "choice": { "type": "array", "minItems": 1, "items": item } },
+    })];
+    let names: &[&str] = match value.get("type").and_then(Value::as_str) {
+        Some("integer") => &["Int"],
+        Some("number") => &["Uniform", "LogUniform", "Int"],
+        _ => &[],
+    };
+    options.extend(names.iter().map(|name| json!({ "$ref": format!("#/$defs/{name}") })));
+    let mut distribution = json!({ "anyOf": options });
+    if let Some(description) = description {
+        distribution["description"] = description;
+    }
+    distribution
 }
 
 fn generator(name: &str, numbers: usize, description: &str) -> Value {

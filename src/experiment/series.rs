@@ -3,6 +3,7 @@
 use super::document::{Entry, Kind, Node};
 use super::expand::MOST_POINTS;
 use super::problem::Draft;
+use super::sample;
 use super::shape::Shape;
 use super::suggest;
 
@@ -33,6 +34,11 @@ pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Res
             .help(forms(key))
             .into());
     };
+    if sample::is_name(&entry.name) {
+        let message =
+            format!("`{}` draws values of `{key}` at random: it belongs under [search.space]", entry.name);
+        return Err(Draft::new(entry.name_at, message).label("no rule").help(forms(key)).into());
+    }
     let Some(form) = RULES.into_iter().find(|known| *known == entry.name) else {
         let near = suggest::nearest(&entry.name, RULES).map(|near| format!(", did you mean `{near}`?"));
         let message =
@@ -107,7 +113,8 @@ fn refused(item: &Node, key: &str, reason: &str) -> Box<Draft> {
         .into()
 }
 
-fn finite(node: &Node) -> Option<f64> {
+/// A number that is no infinity.
+pub(super) fn finite(node: &Node) -> Option<f64> {
     match node.kind {
         Kind::Integer(number) => Some(number as f64),
         Kind::Float(number) if number.is_finite() => Some(number),

@@ -67,8 +67,8 @@ impl Standing {
 }
 
 /// Every word that a `status` column holds, in the order in which pages count them.
-pub const STATUSES: [&str; 7] =
-    ["finished", "running", "planned", "interrupted", "diverged", "failed", "damaged"];
+pub const STATUSES: [&str; 9] =
+    ["finished", "running", "planned", "paused", "interrupted", "stopped", "diverged", "failed", "damaged"];
 
 impl Collected {
     /// Reads an experiment and its runs, measurements left out.
@@ -172,7 +172,7 @@ impl CollectedRun {
         };
         self.status = Some(status);
         self.standing = Standing::State(state);
-        if state.is_done() {
+        if state.is_settled() {
             self.summary = self.dir.summary()?;
             if self.summary.is_none() && state == RunState::Finished {
                 let reason = "the run is finished, but its summary is missing".to_owned();

@@ -41,6 +41,8 @@ pub struct Page {
     pub teachers: Table,
     /// Runs that failed, diverged or cannot be read.
     pub failures: Table,
+    /// Runs that a search gave up.
+    pub stopped: Table,
 }
 
 /// A status and the number of its runs.
@@ -148,6 +150,7 @@ impl Page {
             runs: runs(evidence),
             teachers: teachers(evidence),
             failures: failures(evidence),
+            stopped: stopped(evidence),
         }
     }
 }
@@ -393,6 +396,36 @@ fn teachers(evidence: &Evidence) -> Table {
             Entry::number(Some(teacher.students as f64), |v| v.to_string()),
         ];
         table.rows.push(Row { class: teacher.status, cells });
+    }
+    table
+}
+
+/// Runs that a search gave up, with how far they came.
+fn stopped(evidence: &Evidence) -> Table {
+    let caption = "Runs that were stopped early, as others did better".to_owned();
+    let mut table = Table { caption, ..Table::default() };
+    table.column("run", false, "");
+    table.column("configuration", false, "");
+    table.column("seed", true, "");
+    table.column("steps", true, "");
+    table.column(
+        "hard loss by then",
+        true,
+        "held out, when it was last measured: not that of a finished run",
+    );
+    table.column("reason", false, "");
+    let runs = evidence.collected.runs.iter();
+    for run in runs.filter(|run| run.standing == Standing::State(RunState::Stopped)) {
+        let summary = run.summary.as_ref();
+        let cells = vec![
+            Entry::text(run.run_id.0.clone()),
+            Entry::text(run_label(evidence, run)),
+            Entry::number(run.seed().map(|s| s as f64), |v| v.to_string()),
+            Entry::number(summary.map(|s| s.steps as f64), |v| v.to_string()),
+            Entry::number(summary.and_then(|s| Some(s.validation.as_ref()?.hard_loss)), format::loss),
+            Entry::text(run.reason().unwrap_or("not recorded")),
+        ];
+        table.rows.push(Row { class: run.standing.as_str(), cells });
     }
     table
 }

@@ -28,7 +28,7 @@ pub const ACCURACY: &str = "validation/accuracy";
 ///   `validation/perplexity`, `parameters`, `tokens`, `tokens_per_second`, `wall_seconds`,
 /// * further figures, the run's device and times, and why it failed.
 ///
-/// Figures of runs that did not end are null. Losses are in nats a token, memory in bytes.
+/// Figures of runs that did not end are null, and so are the held-out ones of runs that were stopped early. Losses are in nats a token, memory in bytes.
 pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
     let runs = &collected.runs;
     let experiment = collected.experiment.name.as_str();
@@ -61,7 +61,7 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
         summary("epochs", runs, |s| Some(s.epochs)),
         summary("diverged_at", runs, |s| s.diverged_at),
         summary("skipped_records", runs, |s| Some(s.skipped_records)),
-        summary("peak_memory", runs, |s| Some(s.peak_memory)),
+        summary("peak_memory", runs, |s| (s.peak_memory > 0).then_some(s.peak_memory)),
         text("device", runs, |run| run.status.as_ref().map(|status| status.device.clone())),
         of("threads", runs, |run| run.status.as_ref().map(|status| status.threads as u64)),
         text("started", runs, |run| run.status.as_ref().map(|status| status.started.clone())),
@@ -117,7 +117,7 @@ fn validation<T>(name: &str, runs: &[CollectedRun], value: impl Fn(&Evaluation) 
 where
     Series: NamedFrom<Vec<Option<T>>, [Option<T>]>,
 {
-    // What a diverged student measures is no result.
+    // What a diverged student measures is no result, nor what one came to that was stopped early.
     let finished = |run: &CollectedRun| {
         run.is_finished()
             .then_some(run.summary.as_ref())

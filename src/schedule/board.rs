@@ -150,6 +150,13 @@ impl Board {
         entry.tries += 1;
     }
 
+    /// The run was left at a step that was asked for: it waits, and no attempt is counted.
+    pub fn pause(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        entry.tries = 0;
+        entry.standing = Standing::Waiting { not_before: None };
+    }
+
     /// Another process has the run: it is looked at again after `pause`, and no attempt is counted.
     pub fn postpone(&mut self, index: usize, pause: Duration) {
         let entry = &mut self.entries[index];
@@ -210,6 +217,7 @@ pub(super) mod tests {
                 inputs: BTreeMap::new(),
             },
             point: BTreeMap::new(),
+            is_baseline: false,
             state: RunState::Planned,
             attempts: 0,
             estimate: Estimate {

@@ -13,8 +13,9 @@ use super::events::Event;
 use super::failure::{Failure, memory_kills};
 use super::plan::Job;
 use super::process::{Message, Worker, WorkerCommand};
+use super::search::{self, Next, Search};
 use super::worker::timestamp;
-use crate::store::{FORMAT_VERSION, RunState, RunStatus, Store, StoreError};
+use crate::store::{FORMAT_VERSION, RunId, RunState, RunStatus, Store, StoreError};
 
 /// How long a run that another process works on is left alone before it is looked at again; also the time
 /// between two looks at the clocks of the workers.
@@ -60,6 +61,8 @@ pub trait Watcher {
     fn retried(&mut self, job: &Job, slot: Option<usize>, reason: &str);
     /// A job will not be run again in this sweep. `slot` is none where it never had one.
     fn ended(&mut self, job: &Job, slot: Option<usize>, state: RunState, reason: Option<&str>);
+    /// A worker left its run where a search asked it to: the run waits for what other runs come to.
+    fn paused(&mut self, job: &Job, slot: usize);
     /// Workers are asked to stop: by the user, or after a failure.
     fn stopping(&mut self);
     /// The sweep is over.
@@ -67,16 +70,21 @@ pub trait Watcher {
 }
 
 /// Runs the jobs, teachers before the students that need them, and returns when all are done or
-/// the user stopped the sweep. `messages` must also receive [`Message::Stop`] for Ctrl-C.
+/// the user stopped the sweep. `messages` must also receive [`Message::Stop`] for Ctrl-C. A `search`
+/// says which run is trained next, and how far.
+///
+/// # Errors
+/// Where a decision of the search cannot be kept; the workers have then been stopped in good order.
 pub fn dispatch(
     jobs: Vec<Job>,
     options: &Options,
+    search: Option<Search>,
     sender: &Sender<Message>,
     messages: &Receiver<Message>,
     watcher: &mut dyn Watcher,
-) -> Vec<JobResult> {
+) -> Result<Vec<JobResult>, StoreError> {
     watcher.begin(&jobs, options.slots.len());
-    let mut dispatcher = Dispatcher::new(jobs, options, sender, watcher);
+    let mut dispatcher = Dispatcher::new(jobs, options, search, sender, watcher);
     loop {
         dispatcher.start_what_can();
         if dispatcher.is_over() {
@@ -92,7 +100,10 @@ pub fn dispatch(
         dispatcher.check_clocks();
     }
     dispatcher.watcher.end();
-    dispatcher.board.into_results()
+    match dispatcher.trouble {
+        Some(error) => Err(error),
+        None => Ok(dispatcher.board.into_results()),
+    }
 }
 
 /// What happens in a slot.
@@ -112,6 +123,8 @@ struct Running {
     is_locked: bool,
     /// Why the dispatcher ended the worker.
     cut: Option<Cut>,
+    /// Whether the worker was asked to stop because the search gave the run up.
+    is_given_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +136,13 @@ enum Cut {
 struct Dispatcher<'a> {
     board: Board,
     slots: Vec<Option<Running>>,
-    /// When each job was first started in this sweep.
+    /// When each job was first started in this sweep; later by the time for which it was paused since.
     began: Vec<Option<Instant>>,
+    /// Since when a job is paused.
+    paused: Vec<Option<Instant>>,
+    search: Option<Search>,
+    /// What keeps the search from going on.
+    trouble: Option<StoreError>,
     /// The jobs that were found with another process.
     elsewhere: Vec<bool>,
     stopping: bool,
@@ -137,13 +155,27 @@ impl<'a> Dispatcher<'a> {
     fn new(
         jobs: Vec<Job>,
         options: &'a Options,
+        search: Option<Search>,
         sender: &'a Sender<Message>,
         watcher: &'a mut dyn Watcher,
     ) -> Self {
         let slots = options.slots.iter().map(|_| None).collect();
         let (began, elsewhere) = (vec![None; jobs.len()], vec![false; jobs.len()]);
+        let paused = vec![None; jobs.len()];
         let board = Board::new(jobs, options.attempts);
-        Self { board, slots, began, elsewhere, stopping: false, options, sender, watcher }
+        Self {
+            board,
+            slots,
+            began,
+            paused,
+            search,
+            trouble: None,
+            elsewhere,
+            stopping: false,
+            options,
+            sender,
+            watcher,
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -161,11 +193,55 @@ impl<'a> Dispatcher<'a> {
         let mut ready = self.board.ready();
         for slot in 0..self.slots.len() {
             while !self.stopping && self.slots[slot].is_none() {
-                let Some(place) = ready.iter().position(|&index| self.fits(index, slot)) else { break };
-                let index = ready.remove(place);
-                self.start(index, slot, ready.len());
+                let Some((index, until)) = self.choose(&mut ready, slot) else { break };
+                self.start(index, slot, ready.len(), until);
             }
         }
+    }
+
+    /// Takes the job that a slot is to do next out of those that could be started, and says how far it goes.
+    fn choose(&mut self, ready: &mut Vec<usize>, slot: usize) -> Option<(usize, Option<u64>)> {
+        if self.search.is_none() {
+            let place = ready.iter().position(|&index| self.fits(index, slot))?;
+            return Some((ready.remove(place), None));
+        }
+        loop {
+            let fitting: Vec<usize> = ready.iter().copied().filter(|&index| self.fits(index, slot)).collect();
+            let runs: Vec<&RunId> = fitting.iter().map(|&index| self.board.job(index).id()).collect();
+            match self.search.as_mut()?.next(&runs) {
+                Ok(Next::Start { which, until }) => {
+                    let index = *fitting.get(which)?;
+                    ready.retain(|&other| other != index);
+                    return Some((index, until));
+                }
+                Ok(Next::Stop(stopped)) => {
+                    for (which, reason) in stopped {
+                        let Some(&index) = fitting.get(which) else { continue };
+                        ready.retain(|&other| other != index);
+                        self.stop_early(index, reason);
+                    }
+                }
+                Ok(Next::Wait) => return None,
+                Err(error) => {
+                    self.on_trouble(error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Settles a run that the search gives up.
+    fn stop_early(&mut self, index: usize, mut reason: String) {
+        if let Err(error) = search::record_stop(self.board.job(index), &self.options.store, &reason) {
+            reason += &format!("; and this could not be recorded: {}", in_words(&error));
+        }
+        self.settle(index, None, RunState::Stopped, Some(reason));
+    }
+
+    /// The search cannot go on: what it decides would be lost.
+    fn on_trouble(&mut self, error: StoreError) {
+        self.trouble.get_or_insert(error);
+        self.stop();
     }
 
     /// Whether a job may be started in a slot beside what runs on the same device.
@@ -196,7 +272,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Starts a job, unless another sweep has it or has done it.
-    fn start(&mut self, index: usize, slot: usize, others_ready: usize) {
+    fn start(&mut self, index: usize, slot: usize, others_ready: usize, until: Option<u64>) {
         let dir = self.board.job(index).dir(&self.options.store);
         match dir.owner() {
             Ok(None) => {}
@@ -224,6 +300,7 @@ impl<'a> Dispatcher<'a> {
             id: job.id(),
             device,
             threads,
+            until,
         };
         match Worker::spawn(&command, slot, self.sender.clone()) {
             Ok(worker) => {
@@ -239,8 +316,10 @@ impl<'a> Dispatcher<'a> {
                     ended: None,
                     is_locked: false,
                     cut: None,
+                    is_given_up: false,
                 });
-                self.began[index].get_or_insert_with(Instant::now);
+                let began = self.began[index].get_or_insert_with(Instant::now);
+                *began += self.paused[index].take().map_or(Duration::ZERO, |paused| paused.elapsed());
                 self.note_company(slot);
             }
             Err(error) => self.fail(index, slot, &Failure::Crashed(in_words(&error)), false),
@@ -285,12 +364,22 @@ impl<'a> Dispatcher<'a> {
         match event {
             Event::Ended { state, reason } => running.ended = Some((state, reason)),
             Event::Locked => running.is_locked = true,
+            Event::Metric { row, .. } => {
+                let run = self.board.job(running.index).id();
+                match self.search.as_mut().map(|search| search.observe(run, &row)) {
+                    Some(Ok(Some(_))) => {
+                        running.is_given_up = true;
+                        running.worker.stop();
+                    }
+                    None | Some(Ok(None)) => {}
+                    Some(Err(error)) => self.on_trouble(error),
+                }
+            }
             Event::Preparing { .. }
             | Event::Waiting { .. }
             | Event::Started { .. }
             | Event::Resumed { .. }
             | Event::Restarted { .. }
-            | Event::Metric { .. }
             | Event::Checkpoint { .. }
             | Event::Alive => {}
         }
@@ -308,6 +397,10 @@ impl<'a> Dispatcher<'a> {
                 let reason = format!("it took longer than {limit} (resources.time_limit)");
                 self.give_up(index, Some(slot), reason);
             }
+            (Some((RunState::Interrupted, _)), _) if running.is_given_up && !self.stopping => {
+                self.pause(index, slot);
+            }
+            (Some((RunState::Paused, _)), _) => self.pause(index, slot),
             (Some((state, reason)), _) => {
                 self.settle(index, Some(slot), state, reason);
                 if state == RunState::Failed && self.options.fail_fast {
@@ -327,6 +420,23 @@ impl<'a> Dispatcher<'a> {
                 };
                 self.fail(index, slot, &failure, running.had_company);
             }
+        }
+    }
+
+    /// A run waits for what the search says about it.
+    fn pause(&mut self, index: usize, slot: usize) {
+        self.paused[index] = Some(Instant::now());
+        self.watcher.paused(self.board.job(index), slot);
+        self.board.pause(index);
+        self.tell_search(index, RunState::Paused);
+    }
+
+    /// Tells the search in which state a worker left a run.
+    fn tell_search(&mut self, index: usize, state: RunState) {
+        let Some(search) = &mut self.search else { return };
+        let job = self.board.job(index);
+        if let Err(error) = search.left(job.id(), state, &job.dir(&self.options.store)) {
+            self.on_trouble(error);
         }
     }
 
@@ -377,6 +487,9 @@ impl<'a> Dispatcher<'a> {
     fn settle(&mut self, index: usize, slot: Option<usize>, state: RunState, reason: Option<String>) {
         self.watcher.ended(self.board.job(index), slot, state, reason.as_deref());
         self.board.settle(index, state, reason);
+        if state.is_done() || state == RunState::Failed {
+            self.tell_search(index, state);
+        }
     }
 
     /// Ends workers that hang, and stops those whose time is up.

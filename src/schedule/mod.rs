@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod plan;
 mod process;
+pub mod search;
 mod watch;
 mod worker;
 
@@ -24,5 +25,6 @@ pub use failure::Failure;
 pub use follow::{Follower, Since};
 pub use plan::{Damaged, Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
+pub use search::Search;
 pub use watch::watch;
 pub use worker::{WorkerError, timestamp, work};

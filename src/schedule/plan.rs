@@ -47,6 +47,8 @@ pub struct Job {
     pub record: RunRecord,
     /// The values of the axes; empty for a teacher.
     pub point: BTreeMap<String, Value>,
+    /// Whether others are held against it: nothing stops it early.
+    pub is_baseline: bool,
     /// Where it stood when the plan was made.
     pub state: RunState,
     /// Attempts so far.
@@ -122,12 +124,15 @@ fn job(
         summary: inspection.summary,
         record,
         point,
+        is_baseline: false,
         estimate,
     })
 }
 
 fn speed(students: &[Job], teachers: &[Job]) -> Speed {
-    Speed::of(students.iter().chain(teachers).filter_map(|job| Some((&job.estimate, job.summary.as_ref()?))))
+    // What a search stopped has not cost what it was estimated to.
+    let done = students.iter().chain(teachers).filter(|job| job.state.is_done());
+    Speed::of(done.filter_map(|job| Some((&job.estimate, job.summary.as_ref()?))))
 }
 
 /// The runs of an experiment, the teachers they need, and where each stands.
@@ -179,8 +184,11 @@ impl Plan {
         let students = resolved
             .students
             .into_iter()
-            .map(|(run, record)| job(record, run.point))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|(run, record)| {
+                let is_baseline = resolved.baselines.contains(&run.run_id);
+                Ok(Job { is_baseline, ..job(record, run.point)? })
+            })
+            .collect::<Result<Vec<_>, PlanError>>()?;
         let teachers = resolved
             .teachers
             .into_iter()

@@ -48,6 +48,8 @@ pub struct WorkerCommand<'a> {
     pub device: &'a DeviceName,
     /// CPU threads.
     pub threads: usize,
+    /// The step at which the run pauses; none to train it to its end.
+    pub until: Option<u64>,
 }
 
 /// A running worker. Dropping it closes its standard input, which asks it to stop.
@@ -80,6 +82,7 @@ impl Worker {
             .arg(command.store.root())
             .args(["worker", "--role", role, "--run", &command.id.0])
             .args(["--device", &command.device.to_string()])
+            .args(command.until.map(|step| format!("--until={step}")))
             .env("RAYON_NUM_THREADS", command.threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -46,9 +46,10 @@ pub fn watch(
         }
         if looked.elapsed() >= OWNER_EVERY {
             watch.look_for_dead()?;
+            watch.look_for_stopped(&mut ends)?;
             looked = Instant::now();
         }
-        if ends.iter().all(|end| end.as_ref().is_some_and(|(state, _)| state.is_done())) {
+        if ends.iter().all(|end| end.as_ref().is_some_and(|(state, _)| state.is_settled())) {
             break;
         }
         if !watch.rows.is_empty() {
@@ -103,11 +104,30 @@ impl Watch<'_> {
         self.rows.give(index);
         if state.is_done() {
             self.watcher.ended(job, row, *state, reason.as_deref());
+        } else if let (RunState::Paused, Some(row)) = (state, row) {
+            self.watcher.paused(job, row);
         } else {
             // Its dispatcher may try it again.
             self.watcher.retried(job, row, reason.as_deref().unwrap_or(state.as_str()));
         }
         Some((*state, reason.clone()))
+    }
+
+    /// What a search gives up was left by its worker before.
+    fn look_for_stopped(
+        &mut self,
+        ends: &mut [Option<(RunState, Option<String>)>],
+    ) -> Result<(), StoreError> {
+        for (job, end) in self.jobs.iter().zip(ends) {
+            if !matches!(end, Some((RunState::Paused | RunState::Interrupted, _))) {
+                continue;
+            }
+            if let Some(status) = job.dir(self.store).status()?.filter(|s| s.state == RunState::Stopped) {
+                self.watcher.ended(job, None, status.state, status.reason.as_deref());
+                *end = Some((status.state, status.reason));
+            }
+        }
+        Ok(())
     }
 
     /// A worker that was killed leaves the status of a running one behind.

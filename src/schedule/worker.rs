@@ -33,10 +33,16 @@ pub enum WorkerError {
     Distill(#[from] DistillError),
 }
 
-/// Trains one run from its directory, and leaves its status and summary there. `Running` where another
-/// process has it.
-pub fn work(store: &Store, role: RunRole, id: &RunId, device: &DeviceName) -> Result<RunState, WorkerError> {
-    let result = attempt(store, role, id, device);
+/// Trains one run from its directory, to its end or `until` a step, and leaves its status and summary there.
+/// `Running` where another process has it.
+pub fn work(
+    store: &Store,
+    role: RunRole,
+    id: &RunId,
+    device: &DeviceName,
+    until: Option<u64>,
+) -> Result<RunState, WorkerError> {
+    let result = attempt(store, role, id, device, until);
     match &result {
         Ok((RunState::Running, _)) => emit(&Event::Locked),
         Ok((state, reason)) => emit(&Event::Ended { state: *state, reason: reason.clone() }),
@@ -56,6 +62,7 @@ fn attempt(
     role: RunRole,
     id: &RunId,
     device: &DeviceName,
+    until: Option<u64>,
 ) -> Result<(RunState, Option<String>), WorkerError> {
     let Some(dir) = store.run_dir(role, id).try_acquire()? else { return Ok((RunState::Running, None)) };
     let record = dir.record()?;
@@ -81,7 +88,7 @@ fn attempt(
     // Of an attempt that was killed between its summary and its status.
     dir.remove_summary()?;
 
-    let result = train(store, &record, &dir, device);
+    let result = train(store, &record, &dir, device, until);
     // Before anything else: what this attempt came to is of no interest where another one is under way.
     dir.check_lease()?;
     let (state, reason) = match &result {
@@ -94,6 +101,7 @@ fn attempt(
             let step = summary.diverged_at.unwrap_or(summary.steps);
             (RunState::Diverged, Some(format!("the loss was no longer finite at step {step}")))
         }
+        Ok(Outcome::Paused) => (RunState::Paused, None),
         Ok(Outcome::Interrupted) => (RunState::Interrupted, None),
         Err(error) => (RunState::Failed, Some(in_words(error))),
     };
@@ -117,6 +125,7 @@ fn train(
     record: &RunRecord,
     dir: &RunDir,
     device: &DeviceName,
+    until: Option<u64>,
 ) -> Result<Outcome, WorkerError> {
     let stop = Arc::new(Interrupt::new());
     stop_at_end_of_input(Arc::clone(&stop));
@@ -128,6 +137,7 @@ fn train(
         teacher_dir: teacher_dir(store, record),
         cache_dir: &store.cache_dir(),
         device: device.to_burn(),
+        until,
     };
     Ok(distill::train(&job, &mut Reporter::default(), &stop)?)
 }

@@ -18,7 +18,7 @@ pub struct Inspection {
     pub state: RunState,
     /// Attempts so far.
     pub attempts: u32,
-    /// What it came to, where it is done.
+    /// What it came to, where it is settled.
     pub summary: Option<RunSummary>,
     /// What is damaged: the run has to begin again.
     pub damage: Option<StoreError>,
@@ -53,7 +53,7 @@ impl RunDir {
             RunState::Running => self.state()?,
             state => state,
         };
-        if !state.is_done() {
+        if !state.is_settled() {
             self.sound_record()?;
             return sound(state, status.attempt, None);
         }
@@ -80,7 +80,7 @@ impl RunDir {
             return Ok(inspection.damage);
         }
         let compared = match inspection.state {
-            RunState::Finished | RunState::Diverged => {
+            RunState::Finished | RunState::Diverged | RunState::Stopped => {
                 let outcome = self.outcome()?;
                 outcome.files.iter().try_for_each(|(name, mark)| mark.check(&self.path().join(name)))
             }

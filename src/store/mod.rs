@@ -3,6 +3,7 @@
 //! ```text
 //! runs/                     the store: `--store DIR` or KDX_STORE
 //!   experiments/NAME.json   the newest plan of each experiment
+//!   experiments/NAME.search.jsonl   what its search decided, see [`SearchLog`]
 //!   students/RUN_ID/        run directories, see [`RunDir`]
 //!   teachers/RUN_ID/        run directories of the teachers that kdx trained
 //!   cache/                  what can be made again: tokens, teacher signals, digests
@@ -18,6 +19,7 @@ mod leftovers;
 mod outcome;
 mod records;
 mod run_dir;
+mod search_log;
 mod tail;
 
 use std::fs;
@@ -32,6 +34,7 @@ pub use leftovers::{Leftover, leftovers};
 pub use outcome::FileMark;
 pub use records::*;
 pub use run_dir::{MetricsWriter, RunDir, UNFINISHED_MODEL};
+pub use search_log::{OpenSearchLog, SearchFact, SearchLine, SearchLog};
 pub use tail::MetricsTail;
 
 /// A directory of runs. Opening it reads nothing and creates nothing.
@@ -76,13 +79,19 @@ impl Store {
         self.experiments_dir().join(format!("{name}.json"))
     }
 
+    /// What the search of an experiment decided, there or not.
+    pub fn search_log(&self, name: &str) -> SearchLog {
+        SearchLog::new(self.experiments_dir().join(format!("{name}.search.jsonl")))
+    }
+
     /// Replaces the plan of an experiment.
     pub fn write_experiment(&self, experiment: &ExperimentRecord) -> Result<(), StoreError> {
         file::write_json(&self.experiment_path(&experiment.name), experiment)
     }
 
-    /// Forgets the plan of an experiment; its runs stay.
+    /// Forgets the plan of an experiment and what its search decided; its runs stay.
     pub fn remove_experiment(&self, name: &str) -> Result<(), StoreError> {
+        self.search_log(name).remove()?;
         let path = self.experiment_path(name);
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))
     }

@@ -64,12 +64,22 @@ pub enum RunState {
     Diverged,
     /// Given up after its last attempt.
     Failed,
+    /// Trained to a step that a search asked for; whether it goes on depends on other runs.
+    Paused,
+    /// Given up by a search, as others did better; its checkpoint stays.
+    Stopped,
 }
 
 impl RunState {
-    /// Whether the run will not be run again by the same command.
+    /// Whether the run will not be run again by any command. A run that a search stopped can be: by a sweep
+    /// without the search.
     pub fn is_done(self) -> bool {
         matches!(self, Self::Finished | Self::Diverged)
+    }
+
+    /// Whether the run is done, or a search gave it up: what the sweep that left it so has no more to do.
+    pub fn is_settled(self) -> bool {
+        self.is_done() || self == Self::Stopped
     }
 
     /// The word that tables and files use.
@@ -81,6 +91,8 @@ impl RunState {
             Self::Finished => "finished",
             Self::Diverged => "diverged",
             Self::Failed => "failed",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -104,7 +116,7 @@ pub struct RunStatus {
     pub started: String,
     /// Last change, RFC 3339 in UTC.
     pub updated: String,
-    /// Why it diverged or failed.
+    /// Why it diverged, failed or was stopped.
     pub reason: Option<String>,
 }
 
@@ -162,7 +174,8 @@ pub struct Evaluation {
     pub tokens: u64,
 }
 
-/// `summary.json`: what a run that ended came to. Written once, at its end.
+/// `summary.json`: what a run that ended came to. Written at its end; and by a search that gives a run up,
+/// with what it had come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// See [`FORMAT_VERSION`].
@@ -189,7 +202,7 @@ pub struct RunSummary {
     pub skipped_records: u64,
     /// The step at which the loss was no longer finite.
     pub diverged_at: Option<u64>,
-    /// Peak memory of the worker process, bytes.
+    /// Peak memory of the worker process, bytes; 0 where it is not known.
     pub peak_memory: u64,
 }
 

@@ -51,8 +51,8 @@ fn the_examples_load_and_have_as_many_points_as_the_text_says() {
     let experiments = load_all();
     let points: Vec<usize> = experiments.iter().map(|experiment| experiment.points.len()).collect();
     // 2·3·2; one alpha and two temperatures for two kinds; 2·5·5·3; a zip; 3 + 2 + 1 + 1 with three
-    // seeds; tolerances alone.
-    assert_eq!(points, [12, 4, 150, 2, 21, 1]);
+    // seeds; 20 samples with two seeds; tolerances alone.
+    assert_eq!(points, [12, 4, 150, 2, 21, 40, 1]);
     for experiment in experiments {
         assert!(experiment.warnings.is_empty(), "{}", experiment.warnings[0]);
     }
@@ -84,6 +84,7 @@ fn every_key_is_in_its_table_with_its_default_and_description() {
         "train",
         "evaluate",
         "resources",
+        "search",
         "compare",
     ] {
         let property = &schema["properties"][section];

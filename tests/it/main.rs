@@ -11,6 +11,7 @@ mod leases;
 mod report;
 mod resume;
 mod runs;
+mod search;
 mod signals;
 mod support;
 mod sweeps;

@@ -214,6 +214,7 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
         teacher_dir: None,
         cache_dir: &cache,
         device: burn::tensor::Device::flex(),
+        until: None,
     };
     let outcome = kdx::distill::train(&job, &mut Block(&bench), &Interrupt::new());
     let Ok(Outcome::Finished(summary)) = outcome else { panic!("{outcome:?}") };

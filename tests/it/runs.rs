@@ -140,6 +140,7 @@ impl Bench {
             teacher_dir: None,
             cache_dir: &cache,
             device: Device::flex(),
+            until: None,
         };
         distill::train(&job, seen, stop)
     }
@@ -319,6 +320,7 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
         teacher_dir: None,
         cache_dir: &cache,
         device: Device::flex(),
+        until: None,
     };
     let taught = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
 
@@ -333,6 +335,7 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
             teacher_dir: Some(teacher.dir.model_dir()),
             cache_dir: &cache,
             device: Device::flex(),
+            until: None,
         };
         let summary = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
         assert_eq!(summary.teacher_parameters, Some(taught.parameters));

@@ -188,6 +188,7 @@ fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
         teacher_dir: None,
         cache_dir: &cache,
         device: burn::tensor::Device::flex(),
+        until: None,
     };
     assert_eq!(kdx::distill::train(&job, &mut impatient, &stop).unwrap(), Outcome::Interrupted);
     assert_eq!((signals(&parts, "partial").len(), signals(&parts, "bin").len()), (1, 0));

@@ -161,6 +161,12 @@ impl Watcher for Bars {
         self.refresh();
     }
 
+    fn paused(&mut self, job: &Job, slot: usize) {
+        self.work.pause(job, slot);
+        self.evaluations.remove(&slot);
+        self.rest(slot);
+    }
+
     fn stopping(&mut self) {
         self.say(STOPPING);
     }

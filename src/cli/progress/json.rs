@@ -78,6 +78,10 @@ impl Watcher for Json {
         say("ended", json!({ "run": job.id(), "slot": slot, "state": state, "reason": reason }));
     }
 
+    fn paused(&mut self, job: &Job, slot: usize) {
+        say("paused", json!({ "run": job.id(), "slot": slot }));
+    }
+
     fn stopping(&mut self) {
         say("stopping", json!({}));
     }

@@ -127,6 +127,12 @@ impl Watcher for Lines {
         say!("{line}  [{}/{}{}]", self.done, self.total, self.work.left());
     }
 
+    fn paused(&mut self, job: &Job, slot: usize) {
+        self.work.pause(job, slot);
+        let last = self.evaluations.remove(&slot);
+        say!("{}", ending(job, RunState::Paused, None, last.as_ref()));
+    }
+
     fn stopping(&mut self) {
         say!("{STOPPING}");
     }

@@ -2,14 +2,16 @@
 
 mod data;
 mod models;
+mod search;
 mod training;
 
-use super::config::RunConfig;
+use super::config::{RunConfig, SearchConfig};
 use super::grid::Assignment;
 use super::merge::Merged;
 use super::problem::{Draft, Report};
 use super::source::At;
 use data::Files;
+pub(super) use search::check_space;
 
 /// Where the values of one point come from.
 pub(super) struct Site<'a> {
@@ -46,6 +48,7 @@ struct Breach<'k> {
 
 /// Checks points, and collects what is wrong or questionable about them.
 pub(super) struct Rules<'a> {
+    search: &'a SearchConfig,
     pub errors: &'a mut Report,
     pub warnings: &'a mut Report,
     files: Files,
@@ -53,8 +56,8 @@ pub(super) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// Rules that report to the two.
-    pub fn new(errors: &'a mut Report, warnings: &'a mut Report) -> Self {
-        Self { errors, warnings, files: Files::default() }
+    pub fn new(search: &'a SearchConfig, errors: &'a mut Report, warnings: &'a mut Report) -> Self {
+        Self { search, errors, warnings, files: Files::default() }
     }
 
     /// Checks one point, before anything is made canonical.
@@ -62,6 +65,7 @@ impl<'a> Rules<'a> {
         self.check_data(config, site);
         self.check_models(config, site);
         self.check_training(config, site);
+        self.check_search(config, site);
     }
 
     fn error(&mut self, site: &Site<'_>, breach: &Breach<'_>) {

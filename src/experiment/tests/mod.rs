@@ -3,6 +3,7 @@
 mod expansion;
 mod identity;
 mod layering;
+mod sampling;
 mod warnings;
 
 use std::fs;

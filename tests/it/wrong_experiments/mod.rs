@@ -3,6 +3,7 @@
 mod grids;
 mod names;
 mod rules;
+mod search;
 mod syntax;
 mod values;
 
@@ -95,10 +96,11 @@ fn the_experiment_that_the_rows_start_from_is_right() {
 
 #[test]
 fn every_wrong_experiment_gets_the_error_that_it_deserves() {
-    let rows: Vec<Wrong> = [names::rows(), values::rows(), grids::rows(), rules::rows(), syntax::rows()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Wrong> =
+        [names::rows(), values::rows(), grids::rows(), rules::rows(), search::rows(), syntax::rows()]
+            .into_iter()
+            .flatten()
+            .collect();
     assert!(rows.len() >= 100);
     let mut failures = Vec::new();
     for row in rows {
