@@ -110,6 +110,9 @@ fn describe_summary(summary: &RunSummary, line: &mut impl FnMut(&str, String)) {
     if let Some(evaluation) = &summary.validation {
         line("held out", words(evaluation));
     }
+    if let Some(best) = summary.best {
+        line("best", format!("hard loss {:.4} at step {}, kept in best/", best.hard_loss, best.step));
+    }
     if let Some(evaluation) = &summary.teacher_validation {
         line("its teacher", words(evaluation));
     }

@@ -138,6 +138,7 @@ impl<'a> Checkpoints<'a> {
                 step: state.measured_at,
                 figures: state.validation.map(|student| (student, state.teacher_validation)),
             },
+            best: state.best,
         }
     }
 
@@ -171,6 +172,7 @@ impl<'a> Checkpoints<'a> {
             measured_at: state.measured.step,
             validation,
             teacher_validation: teacher_validation.flatten(),
+            best: state.best,
             metrics: log.mark()?,
         };
         let moments = |which: fn(&Moments) -> &Tensor<1>| -> Arrays {

@@ -2,7 +2,7 @@
 
 use super::optimizer::Optimizer;
 use crate::model::Transformer;
-use crate::store::Evaluation;
+use crate::store::{Best, Evaluation};
 
 /// All that changes while a run trains. Whatever else the training uses is a function of the run's
 /// configuration and files: there is no other random state, for the order of the data depends on the
@@ -21,6 +21,8 @@ pub struct TrainingState {
     pub tokens: u64,
     /// The newest evaluation.
     pub measured: LastMeasured,
+    /// The best evaluation, where its model is kept.
+    pub best: Option<Best>,
 }
 
 /// The newest evaluation of a run.
@@ -51,6 +53,7 @@ impl TrainingState {
             position: Position::default(),
             tokens: 0,
             measured: LastMeasured::default(),
+            best: None,
         }
     }
 }

@@ -20,8 +20,8 @@ use super::teacher::Teacher;
 use crate::interrupt::Interrupt;
 use crate::kernels::cpu::release_memory;
 use crate::kernels::distillation_loss;
-use crate::model;
-use crate::store::{Evaluation, FORMAT_VERSION, MetricRow, RunDir, RunRecord, RunSummary, Split};
+use crate::model::{self, Transformer};
+use crate::store::{Best, Evaluation, FORMAT_VERSION, MetricRow, RunDir, RunRecord, RunSummary, Split};
 
 /// One run to be trained.
 #[derive(Debug)]
@@ -135,6 +135,10 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         device: &device,
     });
     let every = config.evaluate.every as u64;
+    let save = |student: &Transformer, directory: &Path| {
+        let tokenizer = data.tokenizer_dir.as_deref();
+        model::save(student, &student_config, tokenizer, directory).map_err(DistillError::student)
+    };
 
     loop {
         let is_last = state.step == steps.total;
@@ -154,6 +158,14 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
                     return Ok(run.diverged(&state, &steps, log.training));
                 }
                 log.write(&row)?;
+                let best = Best { step: state.step, hard_loss: student.hard_loss };
+                if config.evaluate.keeps_best()
+                    && state.best.is_none_or(|before| best.hard_loss < before.hard_loss)
+                {
+                    job.dir.check_lease()?;
+                    save(&state.student, &job.dir.best_dir())?;
+                    state.best = Some(best);
+                }
             }
             state.measured = LastMeasured { step: state.step, figures };
         }
@@ -228,10 +240,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
     if !state.student.is_finite() {
         return Ok(run.diverged(&state, &steps, log.training));
     }
-    let tokenizer = data.tokenizer_dir.as_deref();
     job.dir.check_lease()?;
-    model::save(&state.student, &student_config, tokenizer, &job.dir.model_dir())
-        .map_err(DistillError::student)?;
+    save(&state.student, &job.dir.model_dir())?;
     let figures = state.measured.figures.clone();
     Ok(Outcome::Finished(run.summary(&state, &steps, log.training, figures)))
 }
@@ -290,6 +300,7 @@ impl Run<'_> {
             teacher_parameters: self.teacher.map(|teacher| teacher.parameters),
             validation,
             teacher_validation: teacher_validation.flatten(),
+            best: state.best,
             skipped_records: self.skipped,
             diverged_at: None,
             peak_memory: memory::peak(),

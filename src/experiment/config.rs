@@ -39,6 +39,7 @@ impl RunConfig {
         Self {
             teacher: self.teacher.as_ref().map(TeacherConfig::without_neutral),
             train: self.train.without_neutral(),
+            evaluate: self.evaluate.without_neutral(),
             ..self.clone()
         }
     }
@@ -560,11 +561,27 @@ pub struct EvaluateConfig {
     /// Sequences in a batch of the evaluation.
     #[schemars(range(min = 1))]
     pub batch_size: usize,
+    /// Whether the model with the lowest held-out hard loss of the evaluations on the way is kept beside the
+    /// last one, in `best/`; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<bool>,
+}
+
+impl EvaluateConfig {
+    /// Whether the best model is kept: where the student is measured on the way, unless told not to.
+    pub fn keeps_best(&self) -> bool {
+        self.every > 0 && self.keep_best.unwrap_or(true)
+    }
+
+    /// The part that decides what is measured: a model that is kept changes nothing.
+    pub fn without_neutral(&self) -> Self {
+        Self { keep_best: None, ..self.clone() }
+    }
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { every: 0, batch_size: 16 }
+        Self { every: 0, batch_size: 16, keep_best: None }
     }
 }
 

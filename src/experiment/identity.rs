@@ -132,7 +132,7 @@ fn record(
     let run_as_teacher = teacher_run.as_ref().map(|run| run_as_teacher(run, teacher.as_ref()));
     let mut sections = vec![
         ("data", texts.data.of(&config.data, "data", contents)?),
-        ("evaluate", texts.evaluate.of(&config.evaluate, "evaluate", contents)?),
+        ("evaluate", texts.evaluate.of(&config.evaluate.without_neutral(), "evaluate", contents)?),
         ("loss", texts.loss.of(&config.loss, "loss", contents)?),
         ("optimizer", texts.optimizer.of(&config.optimizer, "optimizer", contents)?),
         ("schedule", texts.schedule.of(&config.schedule, "schedule", contents)?),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::file::{read_json, sync_directory, write_json};
 use super::lease::Lease;
-use super::records::{Evaluation, FORMAT_VERSION, RunId};
+use super::records::{Best, Evaluation, FORMAT_VERSION, RunId};
 
 /// Named arrays in single precision.
 pub type Arrays = BTreeMap<String, Vec<f32>>;
@@ -56,6 +56,9 @@ pub struct CheckpointState {
     pub validation: Option<Evaluation>,
     /// The teacher on the same data.
     pub teacher_validation: Option<Evaluation>,
+    /// The best evaluation so far, where its model is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
     /// The part of `metrics.jsonl` that belongs to it.
     pub metrics: MetricsMark,
 }
@@ -317,6 +320,7 @@ mod tests {
             measured_at: 0,
             validation: None,
             teacher_validation: None,
+            best: Some(Best { step: 2, hard_loss: 0.1 + 0.7 }),
             metrics: MetricsMark { bytes: 0, digest: String::new() },
         }
     }

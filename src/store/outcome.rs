@@ -136,16 +136,18 @@ fn marks(directory: &Path) -> Result<FileMarks, StoreError> {
     };
     add("run.json".to_owned())?;
     add("metrics.jsonl".to_owned())?;
-    let model = directory.join("model");
-    let listing = match fs::read_dir(&model) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(marks),
-        other => other.map_err(StoreError::io("read", &model))?,
-    };
-    for entry in listing {
-        let entry = entry.map_err(StoreError::io("read", &model))?;
-        if File::open(entry.path()).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
-        {
-            add(format!("model/{}", entry.file_name().to_string_lossy()))?;
+    for name in ["model", "best"] {
+        let model = directory.join(name);
+        let listing = match fs::read_dir(&model) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(StoreError::io("read", &model))?,
+        };
+        for entry in listing {
+            let entry = entry.map_err(StoreError::io("read", &model))?;
+            let metadata = File::open(entry.path()).and_then(|file| file.metadata());
+            if metadata.is_ok_and(|metadata| metadata.is_file()) {
+                add(format!("{name}/{}", entry.file_name().to_string_lossy()))?;
+            }
         }
     }
     Ok(marks)

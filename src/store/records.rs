@@ -174,6 +174,15 @@ pub struct Evaluation {
     pub tokens: u64,
 }
 
+/// The evaluation with the lowest held-out hard loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Optimizer steps taken by then.
+    pub step: u64,
+    /// Cross-entropy on the labels, nats a token.
+    pub hard_loss: f64,
+}
+
 /// `summary.json`: what a run that ended came to. Written at its end; and by a search that gives a run up,
 /// with what it had come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -198,6 +207,9 @@ pub struct RunSummary {
     pub validation: Option<Evaluation>,
     /// The teacher on the same data.
     pub teacher_validation: Option<Evaluation>,
+    /// When the student was best, where that model is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
     /// Records that were left out because of `on_bad_record = "skip"`.
     pub skipped_records: u64,
     /// The step at which the loss was no longer finite.

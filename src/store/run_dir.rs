@@ -9,6 +9,7 @@
 //! lease.N         held by the worker that owns it, see [`Lease`]
 //! checkpoint/     where a run that is not done goes on     see [`Checkpoint`]
 //! model/          the trained model, Hugging Face layout
+//! best/           the model as it was when its held-out loss was lowest
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -53,6 +54,12 @@ impl RunDir {
     /// The trained model, as a Hugging Face directory.
     pub fn model_dir(&self) -> PathBuf {
         self.path.join("model")
+    }
+
+    /// The model with the lowest held-out loss of those that were measured, as a Hugging Face directory; see
+    /// [`RunSummary::best`].
+    pub fn best_dir(&self) -> PathBuf {
+        self.path.join("best")
     }
 
     /// Where the run goes on if it is interrupted.

@@ -39,6 +39,7 @@ fn config(precision: Precision) -> RunConfig {
 struct Left {
     metrics: Vec<u8>,
     model: Vec<u8>,
+    best: Vec<u8>,
     steps: u64,
     tokens: u64,
     figures: String,
@@ -48,9 +49,10 @@ fn left(bench: &Bench, summary: &RunSummary) -> Left {
     Left {
         metrics: fs::read(bench.dir.path().join("metrics.jsonl")).unwrap(),
         model: fs::read(bench.dir.model_dir().join("model.safetensors")).unwrap(),
+        best: fs::read(bench.dir.best_dir().join("model.safetensors")).unwrap(),
         steps: summary.steps,
         tokens: summary.tokens,
-        figures: format!("{:?} {:?}", summary.validation, summary.teacher_validation),
+        figures: format!("{:?} {:?} {:?}", summary.validation, summary.teacher_validation, summary.best),
     }
 }
 

@@ -352,6 +352,37 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
 }
 
 #[test]
+fn the_model_with_the_lowest_held_out_loss_is_kept() {
+    let bench = Bench::new();
+    let mut config = text_config(&bench);
+    config.evaluate.every = 1;
+    config.schedule.kind = ScheduleKind::Constant;
+    // So fast that it gets worse on the way.
+    config.optimizer.learning_rate = 0.3;
+    let summary = finished(bench.run(config).0);
+    let rows = bench.dir.metrics().unwrap();
+    let measured = rows.iter().filter(|row| row.split == Split::Validation);
+    let lowest = measured.min_by(|a, b| a.hard_loss.total_cmp(&b.hard_loss)).unwrap();
+    let best = summary.best.unwrap();
+    assert_eq!((best.step, best.hard_loss), (lowest.step, lowest.hard_loss));
+    assert!(best.step < summary.steps, "the last step was the best");
+    // Trained to that step alone, with the same learning rates, it is the same model.
+    let model = |dir: PathBuf| std::fs::read(dir.join("model.safetensors")).unwrap();
+    let kept = model(bench.dir.best_dir());
+    assert_ne!(kept, model(bench.dir.model_dir()));
+    let again = Bench::new();
+    let mut shorter = text_config(&again);
+    shorter.evaluate.every = 1;
+    shorter.evaluate.keep_best = Some(false);
+    shorter.optimizer.learning_rate = 0.3;
+    shorter.schedule.kind = ScheduleKind::Constant;
+    shorter.train.steps = Some(best.step as usize);
+    finished(again.run(shorter).0);
+    assert!(!again.dir.best_dir().exists());
+    assert_eq!(kept, model(again.dir.model_dir()));
+}
+
+#[test]
 fn rows_between_steps_hold_means_and_the_last_step_has_a_row() {
     let all = Bench::new();
     finished(all.run(golden_config()).0);

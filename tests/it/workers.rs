@@ -1,7 +1,7 @@
 //! What a worker can do to its sweep: crash, hang, take too long, print garbage. And who watches.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn only(place: &Place) -> PathBuf {
 }
 
 /// The process of the first worker that has written a checkpoint.
-fn worker(run: &PathBuf) -> u32 {
+fn worker(run: &Path) -> u32 {
     wait_for("a checkpoint", || fs::exists(run.join("checkpoint/checkpoint.json")).unwrap_or(false));
     json(&run.join("status.json"))["pid"].as_u64().expect("a process id") as u32
 }

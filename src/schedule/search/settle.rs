@@ -47,6 +47,7 @@ fn summary(job: &Job, dir: &RunDir) -> Result<RunSummary, StoreError> {
         teacher_parameters: job.estimate.teacher_parameters,
         validation: None,
         teacher_validation: None,
+        best: None,
         skipped_records: 0,
         diverged_at: None,
         peak_memory: 0,
@@ -69,6 +70,7 @@ fn summary(job: &Job, dir: &RunDir) -> Result<RunSummary, StoreError> {
         wall_seconds: state.wall_seconds,
         validation: state.validation,
         teacher_validation: state.teacher_validation,
+        best: state.best,
         ..summary
     })
 }

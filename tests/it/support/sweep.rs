@@ -287,6 +287,7 @@ fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diver
         teacher_parameters: config.teacher.is_some().then_some(TEACHER_SIZE),
         validation,
         teacher_validation: config.teacher.is_some().then(|| evaluation(TEACHER_LOSS, false)),
+        best: None,
         skipped_records: 0,
         diverged_at: diverged.then_some(steps),
         peak_memory: 412 << 20,
