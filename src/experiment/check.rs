@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use super::document::{Entry, Kind, Node};
 use super::problem::{Draft, Report, is_within};
-use super::shape::{Bounds, Field, Shape, Shapes};
+use super::shape::{Bounds, Field, Shape, Shapes, is_run_section};
 use super::suggest;
 
 /// Keys at the top of a file that are no sections.
@@ -123,7 +123,7 @@ fn advice(node: &Node, field: &Field, key: &str) -> String {
             let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
             format!("[{key}] is a section, with the keys {}", names.join(", "))
         }
-        (_, Kind::List(_)) if super::shape::is_run_section(key.split('.').next().unwrap_or_default()) => {
+        (_, Kind::List(_)) if is_run_section(key.split('.').next().unwrap_or(key)) => {
             format!("to try several values, write them under [grid]: \"{key}\" = [ … ]")
         }
         _ if field.description.is_empty() => format!("`{key}` is {}", field.shape),

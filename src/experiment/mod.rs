@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig};
+use config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 use merge::Merged;
 use problem::{Draft, Report};
 use source::Sources;
@@ -63,6 +63,8 @@ pub struct Experiment {
     pub resources: ResourcesConfig,
     /// What is sampled, and what stops bad runs early.
     pub search: SearchConfig,
+    /// What Slurm is asked for, where it runs them.
+    pub slurm: SlurmConfig,
     /// When a configuration counts as worse.
     pub compare: CompareConfig,
     /// What is allowed, and questionable.
@@ -119,6 +121,8 @@ pub fn load_in(
     let search = section(&merged, "search", &mut errors);
     let expansion = expand::expand(&merged, &search, &mut errors, &mut warnings);
     let resources = section(&merged, "resources", &mut errors);
+    let slurm = section(&merged, "slurm", &mut errors);
+    rules::check_slurm(&slurm, &merged, &mut errors);
     let compare = section(&merged, "compare", &mut errors);
     if !errors.is_empty() {
         return Err(errors.finish(path, &sources));
@@ -130,6 +134,7 @@ pub fn load_in(
         points: expansion.points,
         resources,
         search,
+        slurm,
         compare,
         warnings: warnings.into_warnings(&sources),
     })

@@ -6,8 +6,16 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 /// The keys whose values are paths, or lists of paths.
-pub(super) const PATH_KEYS: [&str; 6] =
-    ["data.train", "data.validation", "data.tokenizer", "data.chat_template", "teacher.path", "student.path"];
+pub(super) const PATH_KEYS: [&str; 8] = [
+    "data.train",
+    "data.validation",
+    "data.tokenizer",
+    "data.chat_template",
+    "teacher.path",
+    "student.path",
+    "slurm.program",
+    "slurm.template",
+];
 
 /// Makes the paths of a value absolute, if the key holds paths.
 pub(super) fn absolute_under(key: &str, value: &mut Value, directory: &Path) {

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
-use super::config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig};
+use super::config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 use super::shape::Shapes;
 
 /// The JSON Schema (draft 2020-12) of an experiment file: what `kdx schema` prints.
@@ -96,6 +96,7 @@ pub(super) fn sections() -> Value {
     for (name, section) in [
         ("resources", root_schema::<ResourcesConfig>()),
         ("search", root_schema::<SearchConfig>()),
+        ("slurm", root_schema::<SlurmConfig>()),
         ("compare", root_schema::<CompareConfig>()),
     ] {
         let Value::Object(mut section) = section else { continue };

@@ -105,7 +105,7 @@ impl fmt::Display for Shape {
 /// The sections of an experiment file, compiled.
 #[derive(Debug)]
 pub(super) struct Shapes {
-    /// The sections: those of a run, `resources`, `search` and `compare`.
+    /// The sections: those of a run, `resources`, `search`, `slurm` and `compare`.
     pub sections: Vec<Field>,
     /// The dotted keys of a run that hold one value each: what an axis can move.
     pub run_keys: Vec<String>,
@@ -155,7 +155,7 @@ impl Shapes {
 
 /// Whether a section is part of a run, so that its keys can be axes.
 pub(super) fn is_run_section(name: &str) -> bool {
-    !matches!(name, "resources" | "search" | "compare")
+    !matches!(name, "resources" | "search" | "slurm" | "compare")
 }
 
 fn leaves(shape: &Shape, key: &str, keys: &mut Vec<String>) {

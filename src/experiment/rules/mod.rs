@@ -3,6 +3,7 @@
 mod data;
 mod models;
 mod search;
+mod slurm;
 mod training;
 
 use super::config::{RunConfig, SearchConfig};
@@ -12,6 +13,7 @@ use super::problem::{Draft, Report};
 use super::source::At;
 use data::Files;
 pub(super) use search::check_space;
+pub(super) use slurm::check_slurm;
 
 /// Where the values of one point come from.
 pub(super) struct Site<'a> {
