@@ -1,13 +1,14 @@
 //! `kdx worker`: trains one run; started by `kdx sweep`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Global;
 use crate::kernels::cpu::Isa;
-use crate::schedule::{self, DeviceName};
+use crate::schedule::{self, DeviceName, Supervision};
 use crate::store::{RunId, RunRole};
 
 /// Arguments of `kdx worker`.
@@ -25,6 +26,12 @@ pub struct Args {
     /// Pause at this step, where the run is evaluated.
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
+    /// Go on when standard input ends: no dispatcher is there.
+    #[arg(long)]
+    detached: bool,
+    /// Detached: seconds without a sign of life after which the worker ends itself; 0 for never.
+    #[arg(long, requires = "detached", default_value_t = 0.0, value_name = "SECONDS")]
+    stall_timeout: f64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -47,6 +54,12 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         Role::Student => RunRole::Student,
         Role::Teacher => RunRole::Teacher,
     };
-    schedule::work(&global.store(), role, &RunId(args.run.clone()), &args.device, args.until)?;
+    let supervision = if args.detached {
+        let stall_timeout = Duration::try_from_secs_f64(args.stall_timeout).ok();
+        Supervision::Own { stall_timeout: stall_timeout.filter(|limit| !limit.is_zero()) }
+    } else {
+        Supervision::Dispatcher
+    };
+    schedule::work(&global.store(), role, &RunId(args.run.clone()), &args.device, args.until, supervision)?;
     Ok(ExitCode::SUCCESS)
 }

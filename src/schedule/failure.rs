@@ -5,6 +5,9 @@ use std::fs;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::worker::timestamp;
+use crate::store::{FORMAT_VERSION, RunDir, RunState, RunStatus, StoreError};
+
 /// An attempt that ended without a result, and that may go better another time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -55,6 +58,31 @@ impl Failure {
             None => "its worker ended without a report".to_owned(),
         };
         if no_allocation { Self::OutOfMemory(how) } else { Self::Crashed(how) }
+    }
+}
+
+impl Failure {
+    /// Writes into a run directory that the run failed, which a worker that is gone could not do itself.
+    ///
+    /// # Errors
+    /// Where the run directory cannot be owned or written.
+    pub fn record(dir: &RunDir, reason: &str) -> Result<(), StoreError> {
+        // Whoever took the run over meanwhile says how it ended.
+        let Some(dir) = dir.try_acquire()? else { return Ok(()) };
+        let now = timestamp();
+        let status = dir.status().ok().flatten().unwrap_or(RunStatus {
+            format_version: FORMAT_VERSION,
+            state: RunState::Failed,
+            attempt: 1,
+            device: String::new(),
+            threads: 0,
+            pid: 0,
+            started: now.clone(),
+            updated: now.clone(),
+            reason: None,
+        });
+        let reason = Some(reason.to_owned());
+        dir.write_status(&RunStatus { state: RunState::Failed, updated: now, reason, ..status })
     }
 }
 

@@ -72,15 +72,11 @@ impl Worker {
             .append(true)
             .open(&log_path)
             .map_err(StoreError::io("write", &log_path))?;
-        let role = match command.role {
-            RunRole::Student => "student",
-            RunRole::Teacher => "teacher",
-        };
         let mut process = Command::new(command.program);
         process
             .arg("--store")
             .arg(command.store.root())
-            .args(["worker", "--role", role, "--run", &command.id.0])
+            .args(["worker", "--role", command.role.as_str(), "--run", &command.id.0])
             .args(["--device", &command.device.to_string()])
             .args(command.until.map(|step| format!("--until={step}")))
             .env("RAYON_NUM_THREADS", command.threads.to_string())

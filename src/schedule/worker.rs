@@ -33,6 +33,22 @@ pub enum WorkerError {
     Distill(#[from] DistillError),
 }
 
+/// What keeps an eye on a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supervision {
+    /// The dispatcher at the other end of the pipes: the end of standard input stops the worker.
+    Dispatcher,
+    /// Nobody near: signals alone stop the worker, and it ends itself when the training gives no sign of
+    /// life for so long.
+    Own {
+        /// None for never.
+        stall_timeout: Option<Duration>,
+    },
+}
+
+/// Exit code of a worker that hung and has ended itself.
+const STALLED: i32 = 75;
+
 /// Trains one run from its directory, to its end or `until` a step, and leaves its status and summary there.
 /// `Running` where another process has it.
 pub fn work(
@@ -41,8 +57,9 @@ pub fn work(
     id: &RunId,
     device: &DeviceName,
     until: Option<u64>,
+    supervision: Supervision,
 ) -> Result<RunState, WorkerError> {
-    let result = attempt(store, role, id, device, until);
+    let result = attempt(store, role, id, device, until, supervision);
     match &result {
         Ok((RunState::Running, _)) => emit(&Event::Locked),
         Ok((state, reason)) => emit(&Event::Ended { state: *state, reason: reason.clone() }),
@@ -63,6 +80,7 @@ fn attempt(
     id: &RunId,
     device: &DeviceName,
     until: Option<u64>,
+    supervision: Supervision,
 ) -> Result<(RunState, Option<String>), WorkerError> {
     let Some(dir) = store.run_dir(role, id).try_acquire()? else { return Ok((RunState::Running, None)) };
     let record = dir.record()?;
@@ -88,7 +106,7 @@ fn attempt(
     // Of an attempt that was killed between its summary and its status.
     dir.remove_summary()?;
 
-    let result = train(store, &record, &dir, device, until);
+    let result = train(store, &record, &dir, device, until, supervision);
     // Before anything else: what this attempt came to is of no interest where another one is under way.
     dir.check_lease()?;
     let (state, reason) = match &result {
@@ -126,11 +144,18 @@ fn train(
     dir: &RunDir,
     device: &DeviceName,
     until: Option<u64>,
+    supervision: Supervision,
 ) -> Result<Outcome, WorkerError> {
     let stop = Arc::new(Interrupt::new());
-    stop_at_end_of_input(Arc::clone(&stop));
     stop_at_signal(Arc::clone(&stop));
-    say_alive(Arc::clone(&stop));
+    match supervision {
+        Supervision::Dispatcher => {
+            stop_at_end_of_input(Arc::clone(&stop));
+            say_alive(Arc::clone(&stop));
+        }
+        Supervision::Own { stall_timeout: Some(limit) } => end_when_stalled(Arc::clone(&stop), limit),
+        Supervision::Own { stall_timeout: None } => {}
+    }
     let job = Job {
         record,
         dir,
@@ -178,6 +203,27 @@ fn say_alive(stop: Arc<Interrupt>) {
             let looks = stop.looks();
             if std::mem::replace(&mut seen, looks) != looks {
                 emit(&Event::Alive);
+            }
+        }
+    });
+}
+
+/// Ends this process when the training does not look for so long whether it should stop. The thread lives
+/// as long as the process.
+fn end_when_stalled(stop: Arc<Interrupt>, limit: Duration) {
+    std::thread::spawn(move || {
+        let mut seen = (stop.looks(), Instant::now());
+        loop {
+            std::thread::sleep(ALIVE_EVERY.min(limit));
+            let looks = stop.looks();
+            if looks != seen.0 {
+                seen = (looks, Instant::now());
+            } else if seen.1.elapsed() >= limit {
+                let limit = humantime::format_duration(limit);
+                tracing::error!(
+                    "no sign of life for {limit} (resources.stall_timeout): this worker ends itself"
+                );
+                std::process::exit(STALLED);
             }
         }
     });

@@ -31,6 +31,16 @@ pub enum RunRole {
     Teacher,
 }
 
+impl RunRole {
+    /// The word that tables, files and command lines use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Student => "student",
+            Self::Teacher => "teacher",
+        }
+    }
+}
+
 /// `run.json`: what the run is. Written before the first attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
