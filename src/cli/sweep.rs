@@ -1,16 +1,19 @@
 //! `kdx sweep`: trains every run of an experiment that is not done yet.
 
+mod slurm;
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use super::progress::{self, View};
 use super::{Global, plan, text};
-use crate::experiment::config::{PerDevice, ResourcesConfig};
+use crate::experiment::config::{PerDevice, Pruner, ResourcesConfig};
 use crate::kernels::cpu::Isa;
 use crate::schedule::{self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Search};
 use crate::store::{RunId, RunState, Store};
@@ -20,7 +23,8 @@ use crate::store::{RunId, RunState, Store};
 pub struct Args {
     #[command(flatten)]
     experiment: plan::Args,
-    /// Runs at once on a device; in place of `resources.per_device`.
+    /// Runs at once on a device; in place of `resources.per_device`. With Slurm, jobs at once; in place of
+    /// `slurm.max_tasks`.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
     /// Only these runs, by their ids or the first digits of them, and the teachers that they need.
@@ -32,6 +36,24 @@ pub struct Args {
     /// Print what happens as JSON, one object a line.
     #[arg(long)]
     json: bool,
+    /// Where the runs are trained.
+    #[arg(long, value_enum, default_value_t = Executor::Local)]
+    executor: Executor,
+    /// With `--executor slurm`: cancel the jobs on Ctrl-C; else they go on without the sweep.
+    #[arg(long)]
+    cancel_on_interrupt: bool,
+    /// With `--executor slurm`: print the batch script that would be submitted, and submit nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where the runs of a sweep are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Executor {
+    /// On this machine.
+    Local,
+    /// As jobs of a Slurm cluster, over a store that its nodes share; see `[slurm]`.
+    Slurm,
 }
 
 /// Exit code of a sweep that the user stopped, as a shell gives it for Ctrl-C.
@@ -44,17 +66,32 @@ const LOG_LINES: usize = 5;
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let began = Instant::now();
     Isa::from_env()?;
+    if args.executor == Executor::Local && (args.dry_run || args.cancel_on_interrupt) {
+        return Err(miette!(
+            help = "`kdx plan FILE` shows what a sweep on this machine would do",
+            "--dry-run and --cancel-on-interrupt are about the jobs of `--executor slurm`"
+        ));
+    }
     let experiment = args.experiment.load()?;
+    if args.executor == Executor::Slurm && experiment.search.pruner != Pruner::None && args.runs.is_empty() {
+        return Err(miette!(
+            help = "train every run to its end with `--set search.pruner=none`, or sweep on one machine",
+            "through Slurm no runs are stopped early, and the experiment asks for `search.pruner = \"{}\"`",
+            experiment.search.pruner.as_str()
+        ));
+    }
     let mut store = global.store();
     let plan = Plan::new(&experiment, &store)?;
     for damaged in &plan.damaged {
         warn_of(damaged);
     }
-    if let Err(error) = store.clear_away() {
-        warn(&format!("what a killed process left stays: {error}"));
-    }
-    for path in plan.write(&store)? {
-        warn(&format!("what was there is kept in {}", path.display()));
+    if !args.dry_run {
+        if let Err(error) = store.clear_away() {
+            warn(&format!("what a killed process left stays: {error}"));
+        }
+        for path in plan.write(&store)? {
+            warn(&format!("what was there is kept in {}", path.display()));
+        }
     }
     // Workers are given the store by its full name.
     store = Store::new(std::path::absolute(store.root()).into_diagnostic()?);
@@ -89,7 +126,9 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let options = options(args, &experiment.resources, store, pending.len())?;
+    if args.dry_run {
+        return slurm::dry_run(args, &experiment, store, &pending);
+    }
     let (sender, messages) = mpsc::channel();
     let stop = sender.clone();
     ctrlc::set_handler(move || {
@@ -97,6 +136,10 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     })
     .into_diagnostic()
     .wrap_err("cannot listen for Ctrl-C")?;
+    if args.executor == Executor::Slurm {
+        return slurm::run(args, global, &experiment, store, pending, &messages, watcher.as_mut());
+    }
+    let options = options(args, &experiment.resources, store, pending.len())?;
     let results = schedule::dispatch(pending, &options, search, &sender, &messages, watcher.as_mut())?;
     if !args.json {
         conclude(name, &results, began, args, global);

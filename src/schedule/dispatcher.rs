@@ -14,8 +14,7 @@ use super::failure::{Failure, memory_kills};
 use super::plan::Job;
 use super::process::{Message, Worker, WorkerCommand};
 use super::search::{self, Next, Search};
-use super::worker::timestamp;
-use crate::store::{FORMAT_VERSION, RunId, RunState, RunStatus, Store, StoreError};
+use crate::store::{RunId, RunState, Store, StoreError};
 
 /// How long a run that another process works on is left alone before it is looked at again; also the time
 /// between two looks at the clocks of the workers.
@@ -63,6 +62,8 @@ pub trait Watcher {
     fn ended(&mut self, job: &Job, slot: Option<usize>, state: RunState, reason: Option<&str>);
     /// A worker left its run where a search asked it to: the run waits for what other runs come to.
     fn paused(&mut self, job: &Job, slot: usize);
+    /// Something about the sweep as a whole.
+    fn notice(&mut self, text: &str);
     /// Workers are asked to stop: by the user, or after a failure.
     fn stopping(&mut self);
     /// The sweep is over.
@@ -456,32 +457,14 @@ impl<'a> Dispatcher<'a> {
 
     /// Settles a run as failed, and writes the failure that its worker could not write itself.
     fn give_up(&mut self, index: usize, slot: Option<usize>, mut reason: String) {
-        if let Err(error) = self.record_failure(index, &reason) {
+        let dir = self.board.job(index).dir(&self.options.store);
+        if let Err(error) = Failure::record(&dir, &reason) {
             reason += &format!("; and this could not be recorded: {}", in_words(&error));
         }
         self.settle(index, slot, RunState::Failed, Some(reason));
         if self.options.fail_fast {
             self.stop();
         }
-    }
-
-    fn record_failure(&self, index: usize, reason: &str) -> Result<(), StoreError> {
-        // Whoever took the run over meanwhile says how it ended.
-        let Some(dir) = self.board.job(index).dir(&self.options.store).try_acquire()? else { return Ok(()) };
-        let now = timestamp();
-        let status = dir.status().ok().flatten().unwrap_or(RunStatus {
-            format_version: FORMAT_VERSION,
-            state: RunState::Failed,
-            attempt: 1,
-            device: String::new(),
-            threads: 0,
-            pid: 0,
-            started: now.clone(),
-            updated: now.clone(),
-            reason: None,
-        });
-        let reason = Some(reason.to_owned());
-        dir.write_status(&RunStatus { state: RunState::Failed, updated: now, reason, ..status })
     }
 
     fn settle(&mut self, index: usize, slot: Option<usize>, state: RunState, reason: Option<String>) {

@@ -13,6 +13,7 @@ mod follow;
 mod plan;
 mod process;
 pub mod search;
+pub mod slurm;
 mod watch;
 mod worker;
 
@@ -27,4 +28,4 @@ pub use plan::{Damaged, Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
 pub use search::Search;
 pub use watch::watch;
-pub use worker::{WorkerError, timestamp, work};
+pub use worker::{Supervision, WorkerError, timestamp, work};

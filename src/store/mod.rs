@@ -6,6 +6,7 @@
 //!   experiments/NAME.search.jsonl   what its search decided, see [`SearchLog`]
 //!   students/RUN_ID/        run directories, see [`RunDir`]
 //!   teachers/RUN_ID/        run directories of the teachers that kdx trained
+//!   slurm/NAME/             what was submitted to Slurm for an experiment
 //!   cache/                  what can be made again: tokens, teacher signals, digests
 //! ```
 
@@ -62,6 +63,11 @@ impl Store {
     /// Things that can be made again.
     pub fn cache_dir(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// What belongs to the jobs that were submitted to Slurm for an experiment.
+    pub fn slurm_dir(&self, experiment: &str) -> PathBuf {
+        self.root.join("slurm").join(experiment)
     }
 
     fn role_dir(&self, role: RunRole) -> PathBuf {

@@ -167,6 +167,10 @@ impl Watcher for Bars {
         self.rest(slot);
     }
 
+    fn notice(&mut self, text: &str) {
+        self.say(&format!("            {text}"));
+    }
+
     fn stopping(&mut self) {
         self.say(STOPPING);
     }

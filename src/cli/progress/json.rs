@@ -82,6 +82,10 @@ impl Watcher for Json {
         say("paused", json!({ "run": job.id(), "slot": slot }));
     }
 
+    fn notice(&mut self, text: &str) {
+        say("notice", json!({ "text": text }));
+    }
+
     fn stopping(&mut self) {
         say("stopping", json!({}));
     }

@@ -133,6 +133,10 @@ impl Watcher for Lines {
         say!("{}", ending(job, RunState::Paused, None, last.as_ref()));
     }
 
+    fn notice(&mut self, text: &str) {
+        say!("            {text}");
+    }
+
     fn stopping(&mut self) {
         say!("{STOPPING}");
     }

@@ -1,0 +1,104 @@
+//! `kdx sweep --executor slurm`: the runs of a sweep as job arrays.
+
+use std::process::ExitCode;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use miette::{IntoDiagnostic, WrapErr};
+
+use super::{Args, INTERRUPTED, conclude, exit_code};
+use crate::cli::{Global, text};
+use crate::experiment::Experiment;
+use crate::experiment::config::SlurmConfig;
+use crate::schedule::slurm::{self, Options};
+use crate::schedule::{DeviceName, Job, Message, Watcher};
+use crate::store::{RunRole, Store};
+
+/// Runs the jobs through Slurm.
+pub(super) fn run(
+    args: &Args,
+    global: &Global,
+    experiment: &Experiment,
+    store: Store,
+    pending: Vec<Job>,
+    messages: &Receiver<Message>,
+    watcher: &mut dyn Watcher,
+) -> miette::Result<ExitCode> {
+    let began = Instant::now();
+    let config = config(args, experiment);
+    let options = options(args, experiment, &config, store)?;
+    let outcome = slurm::dispatch(pending, &options, messages, watcher)?;
+    if outcome.left.is_empty() {
+        if !args.json {
+            conclude(&experiment.name, &outcome.results, began, args, global);
+        }
+        return Ok(exit_code(&outcome.results));
+    }
+    if !args.json {
+        let numbers: Vec<String> = outcome.left.iter().map(u64::to_string).collect();
+        let name = &experiment.name;
+        let jobs = text::plural(numbers.len(), "job");
+        text::say!("{name}: left its {jobs} in Slurm's hands: {}", numbers.join(", "));
+        text::say!("  the same command comes back to them; `kdx ls {name}` shows what they do");
+        text::say!("  `scancel {}` cancels them", numbers.join(" "));
+    }
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// Prints the batch script that would be submitted first, and its task file.
+pub(super) fn dry_run(
+    args: &Args,
+    experiment: &Experiment,
+    store: Store,
+    pending: &[Job],
+) -> miette::Result<ExitCode> {
+    let config = config(args, experiment);
+    let options = options(args, experiment, &config, store)?;
+    // The teachers first, where any has to be trained.
+    let trains: Vec<_> = pending.iter().filter(|job| job.record.role == RunRole::Teacher).collect();
+    let is_ready = |job: &&Job| {
+        let teacher = job.record.teacher_run.as_ref();
+        !teacher.is_some_and(|id| trains.iter().any(|teacher| teacher.id() == id))
+    };
+    let ready: Vec<&Job> = pending.iter().filter(is_ready).collect();
+    let (script, tasks) = slurm::preview(&ready, &options)?;
+    text::print(&script);
+    text::say!("\n# The task file, {} of {}:", ready.len(), text::plural(pending.len(), "run"));
+    for line in tasks.lines() {
+        text::say!("# {line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The section, with what the command line says in its place.
+fn config(args: &Args, experiment: &Experiment) -> SlurmConfig {
+    let mut config = experiment.slurm.clone();
+    if let Some(jobs) = args.jobs {
+        config.max_tasks = Some(usize::try_from(jobs).unwrap_or(usize::MAX));
+    }
+    config
+}
+
+fn options<'a>(
+    args: &Args,
+    experiment: &'a Experiment,
+    config: &'a SlurmConfig,
+    store: Store,
+) -> miette::Result<Options<'a>> {
+    let program = match &config.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
+    };
+    Ok(Options {
+        experiment: &experiment.name,
+        slurm: config,
+        store,
+        program,
+        device: DeviceName::Cpu,
+        attempts: experiment.resources.attempts,
+        stall_timeout: experiment.resources.stall_timeout(),
+        time_limit: experiment.resources.time_limit(),
+        fail_fast: args.fail_fast,
+        cancel_on_interrupt: args.cancel_on_interrupt,
+    })
+}
