@@ -85,6 +85,7 @@ fn every_key_is_in_its_table_with_its_default_and_description() {
         "evaluate",
         "resources",
         "search",
+        "slurm",
         "compare",
     ] {
         let property = &schema["properties"][section];

@@ -13,6 +13,7 @@ Debian and Ubuntu: `apt-get install slurm-wlm munge`.
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -56,10 +57,12 @@ MpiDefault=none
 SwitchType=switch/none
 SlurmdParameters=config_overrides
 ReturnToService=2
-SlurmdTimeout=10
+SlurmdTimeout=6
 SlurmctldTimeout=10
 InactiveLimit=0
 KillWait=5
+BatchStartTimeout=5
+MessageTimeout=5
 MinJobAge={min_job_age}
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=1 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 State=UNKNOWN
@@ -124,7 +127,10 @@ class Cluster:
             min_job_age=self.min_job_age,
         )
         (self.dir / "slurm.conf").write_text(conf)
-        (self.dir / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        # No control groups: what says so came with 23.02, what came before does not touch them.
+        version = [int(part) for part in re.findall(r"\d+", self.run("slurmctld", "-V"))[:2]]
+        plugin = "disabled" if version >= [23, 2] else "cgroup/v1"
+        (self.dir / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
         (self.dir / "plugstack.conf").write_text("")
         try:
             self.start_munged()
@@ -165,6 +171,15 @@ class Cluster:
             time.sleep(0.2)
         raise TimeoutError(f"nodes not idle within {START_TIMEOUT} s: {states!r}")
 
+    def wait_down(self, node):
+        """Waits until the controller has noticed that a node is gone."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if "down" in self.run("sinfo", "--noheader", "-n", node, "-o", "%t", "-p", "debug", check=False):
+                return
+            time.sleep(0.2)
+        raise TimeoutError(f"{node} is not down within {START_TIMEOUT} s")
+
     def pid(self, name):
         """The process of `slurmctld` or of a node, if it runs."""
         path = self.dir / (f"{name}.pid" if name == "slurmctld" else f"slurmd-{name}.pid")
@@ -192,47 +207,40 @@ class Cluster:
             time.sleep(0.05)
         raise TimeoutError(f"{name} did not end within {timeout} s")
 
-    def steps(self, node):
-        """Processes of the jobs that run on a node: every descendant of its slurmstepd."""
-        parents, stepds = {}, set()
-        spool = f"SLURM_CONF={self.dir}/slurm.conf".encode()
+    def job_processes(self, node):
+        """Processes of the jobs on a node: those that say so in their environment, and who started them."""
+        marks = (f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.dir}/slurm.conf".encode())
+        parents, names, jobs = {}, {}, set()
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                stat = (entry / "stat").read_text()
-                name, rest = stat[stat.index("(") + 1 :].rsplit(")", 1)
-                pid = int(entry.name)
-                parents[pid] = int(rest.split()[1])
-                environ = (entry / "environ").read_bytes().split(b"\0")
-            except (OSError, ValueError):
+                name, fields = (entry / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
                 continue
-            of_node = f"SLURMD_NODENAME={node}".encode() in environ
-            if name.startswith("slurmstepd"):
-                stepds.add(pid)
-            elif of_node and spool in environ:
-                # The job's own processes say where they are; their slurmstepd is the parent of the first.
-                stepds.update({pid})
-        jobs = {pid for pid in stepds if self.is_of(pid, node)}
-        grown = True
-        while grown:
-            more = {pid for pid, parent in parents.items() if parent in jobs} - jobs
-            jobs |= more
-            grown = bool(more)
-        return jobs
+            pid = int(entry.name)
+            names[pid], parents[pid] = name, int(fields.split()[1])
+            if all(mark in environment for mark in marks):
+                jobs.add(pid)
+        # A slurmstepd has the environment of its slurmd; its children have the job's.
+        steps = {parents[pid] for pid in jobs if names.get(parents[pid], "").startswith("slurmstepd")}
+        return steps | jobs
 
-    def is_of(self, pid, node):
-        try:
-            environ = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            return False
-        return f"SLURMD_NODENAME={node}".encode() in environ and str(self.dir).encode() in environ
+    def kill_node(self, node):
+        """Ends a node as a power cut would: its slurmd and all that runs on it."""
+        self.kill(node, signal.SIGKILL)
+        for pid in self.job_processes(node):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
 
     def stop(self):
         """Stops everything that was started here."""
-        for step in [pid for node in NODES for pid in self.steps(node)]:
+        for pid in [pid for node in NODES for pid in self.job_processes(node)]:
             try:
-                os.kill(step, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
         for name in (*NODES, "slurmctld"):

@@ -7,8 +7,7 @@ use crate::store::{FORMAT_VERSION, RunDir, RunState, RunStatus, RunSummary, Spli
 /// Writes that a run is stopped, why, and how far it came. Its checkpoint stays: without the search, or with
 /// another one, it goes on from there. Nothing is written about a run that another process works on.
 pub(in crate::schedule) fn record_stop(job: &Job, store: &Store, reason: &str) -> Result<(), StoreError> {
-    let dir = job.dir(store);
-    let Some(_lock) = dir.try_lock()? else { return Ok(()) };
+    let Some(dir) = job.dir(store).try_acquire()? else { return Ok(()) };
     let status = dir.status()?;
     let is_known = |status: &RunStatus| {
         status.state.is_done()

@@ -43,7 +43,7 @@ pub fn judge(evidence: &Evidence, exit: impl FnOnce() -> Option<String>) -> Judg
         Some((state @ (RunState::Finished | RunState::Diverged | RunState::Failed), reason)) => {
             return Judgement::Settle(*state, reason.clone());
         }
-        Some((RunState::Interrupted, _)) => true,
+        Some((RunState::Interrupted | RunState::Paused | RunState::Stopped, _)) => true,
         Some((RunState::Running | RunState::Planned, _)) | None => false,
     };
     if !is_stopped {
