@@ -34,6 +34,8 @@ enum Standing {
 #[derive(Debug)]
 struct Entry {
     job: Job,
+    /// The teacher that must finish before it, where this sweep trains it.
+    teacher: Option<usize>,
     standing: Standing,
     /// Attempts of this sweep, the one that runs included.
     tries: u32,
@@ -61,9 +63,13 @@ pub struct Board {
 impl Board {
     /// All jobs waiting. A job is tried `attempts` times at most.
     pub fn new(jobs: Vec<Job>, attempts: u32) -> Self {
-        let by_id = jobs.iter().enumerate().map(|(index, job)| (job.id().clone(), index)).collect();
+        let by_id: HashMap<_, _> =
+            jobs.iter().enumerate().map(|(index, job)| (job.id().clone(), index)).collect();
         let waiting = || Standing::Waiting { not_before: None };
-        let entry = |job| Entry { job, standing: waiting(), tries: 0, alone: false };
+        let entry = |job: Job| {
+            let teacher = job.record.teacher_run.as_ref().and_then(|id| by_id.get(id).copied());
+            Entry { job, teacher, standing: waiting(), tries: 0, alone: false }
+        };
         Self { entries: jobs.into_iter().map(entry).collect(), by_id, attempts }
     }
 
@@ -116,7 +122,7 @@ impl Board {
                 Standing::Waiting { not_before } => not_before.is_none_or(|time| time <= now),
                 Standing::Running | Standing::Done { .. } => false,
             };
-            let teacher = || self.teacher(*index).map(|teacher| &self.entries[teacher].standing);
+            let teacher = || self.entries[*index].teacher.map(|teacher| &self.entries[teacher].standing);
             is_due && matches!(teacher(), None | Some(Standing::Done { state: RunState::Finished, .. }))
         };
         let mut ready: Vec<usize> = (0..self.len()).filter(is_ready).collect();
@@ -124,15 +130,10 @@ impl Board {
         ready
     }
 
-    /// The teacher that must finish before a job, where this sweep trains it.
-    fn teacher(&self, index: usize) -> Option<usize> {
-        self.index_of(self.entries[index].job.record.teacher_run.as_ref()?)
-    }
-
     /// Waiting jobs whose teacher has ended without a model, each with the reason why it can never run.
     pub fn hopeless(&self) -> Vec<(usize, String)> {
         let reason = |index: usize| {
-            let teacher = self.teacher(index).filter(|_| self.is_waiting(index))?;
+            let teacher = self.entries[index].teacher.filter(|_| self.is_waiting(index))?;
             match &self.entries[teacher].standing {
                 Standing::Done { state, .. } if *state != RunState::Finished => {
                     Some((index, format!("its teacher {} {}", self.job(teacher).id(), state.as_str())))

@@ -265,6 +265,7 @@ impl Plan {
                 held.map_or(Ok(()), |held| held.checkpoint().remove())?;
             }
         }
+        store.flush()?;
         Ok(aside)
     }
 }

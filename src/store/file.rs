@@ -31,7 +31,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     const TRIES: usize = 3;
     let mut tries = 1;
     loop {
-        match replace(path, directory, bytes) {
+        match replace(path, directory, bytes, true) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
             result => break result.map_err(StoreError::io("write", path))?,
         }
@@ -39,11 +39,31 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_directory(directory)
 }
 
-fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, directory: &Path, bytes: &[u8], is_flushed: bool) -> io::Result<()> {
     let mut file = temporary(directory, "")?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
+    if is_flushed {
+        file.as_file().sync_all()?;
+    }
     file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// [`write_json`] of one of many files: a power cut before [`sync_all`] may leave it empty.
+pub(super) fn write_json_unflushed<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(StoreError::io("create", directory))?;
+    replace(path, directory, &json(path, value)?, false).map_err(StoreError::io("write", path))
+}
+
+/// Flushes all that was written below `directory`, and whatever else is on the same file system: for many
+/// files far cheaper than each by itself.
+pub(super) fn sync_all(directory: &Path) -> Result<(), StoreError> {
+    let handle = File::open(directory).map_err(StoreError::io("sync", directory))?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&handle).map_err(|error| StoreError::io("sync", directory)(error.into()))?;
+    #[cfg(not(target_os = "linux"))]
+    handle.sync_all().map_err(StoreError::io("sync", directory))?;
     Ok(())
 }
 
@@ -54,10 +74,14 @@ pub fn sync_directory(directory: &Path) -> Result<(), StoreError> {
 
 /// Replaces `path` by `value` as indented JSON.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    write_atomic(path, &json(path, value)?)
+}
+
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StoreError> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|e| StoreError::Damaged { path: path.to_owned(), reason: e.to_string() })?;
     text.push(b'\n');
-    write_atomic(path, &text)
+    Ok(text)
 }
 
 /// Reads a JSON file of the store and checks its format version.

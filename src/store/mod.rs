@@ -60,6 +60,14 @@ impl Store {
         RunDir::new(self.role_dir(role).join(&id.0))
     }
 
+    /// Makes all that was written into the store outlive a power cut.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        file::sync_all(&self.root)
+    }
+
     /// Things that can be made again.
     pub fn cache_dir(&self) -> PathBuf {
         self.root.join("cache")

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use super::checkpoint::{Checkpoint, MetricsMark};
 use super::error::StoreError;
-use super::file::{TEMPORARY, read_json, read_json_if_there, write_json};
+use super::file::{TEMPORARY, read_json, read_json_if_there, write_json, write_json_unflushed};
 use super::lease::{Lease, LeasePlace, LeaseTimes, Owner};
 use super::leftovers::clear_away;
 use super::outcome::Outcome;
@@ -108,13 +108,15 @@ impl RunDir {
 
     /// Creates the directory with its `run.json`. Of a run that is not done, the record is replaced by
     /// one that differs: in what is no part of a run's identity, as where its files are.
+    ///
+    /// Nothing is flushed: of a run that is not done the record can be written again. See
+    /// [`Store::flush`](super::Store::flush).
     pub fn create(&self, record: &RunRecord) -> Result<(), StoreError> {
         let is_done = || self.status().ok().flatten().is_some_and(|status| status.state.is_done());
         if self.record_path().exists() && (is_done() || self.record().ok().as_ref() == Some(record)) {
             return Ok(());
         }
-        fs::create_dir_all(&self.path).map_err(StoreError::io("create", &self.path))?;
-        write_json(&self.record_path(), record)
+        write_json_unflushed(&self.record_path(), record)
     }
 
     /// What the run is.
