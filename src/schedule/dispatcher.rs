@@ -185,10 +185,14 @@ impl<'a> Dispatcher<'a> {
 
     /// Fills the free slots, and settles jobs that can never run.
     fn start_what_can(&mut self) {
+        // The students of a teacher that was asked to stop are not begun.
+        if self.stopping {
+            return;
+        }
         for (index, reason) in self.board.hopeless() {
             self.settle(index, None, RunState::Failed, Some(reason));
         }
-        if self.stopping || self.slots.iter().all(Option::is_some) {
+        if self.slots.iter().all(Option::is_some) {
             return;
         }
         let mut ready = self.board.ready();

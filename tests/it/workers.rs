@@ -197,3 +197,15 @@ fn the_watching_ends_when_nobody_works_any_more() {
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("started") && text.contains("1 not done; no worker runs any more"), "{text}");
 }
+
+#[test]
+fn students_of_a_teacher_that_is_asked_to_stop_are_not_begun() {
+    let place = Place::new(&TINY.replace("steps = 4", "steps = 1000000"));
+    let sweep = spawn(&place, &[]);
+    wait_for("the teacher to begin", || place.runs("teachers").iter().any(|run| state(run) == "running"));
+    signal(sweep.id(), Signal::INT);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("1 interrupted, 3 not begun") && !text.contains("failed"), "{text}");
+}
