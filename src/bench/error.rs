@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::distill::DistillError;
 use crate::kernels::cpu::IsaError;
 use crate::model::ModelError;
+use crate::schedule::DeviceError;
 
 /// A training step could not be measured.
 #[derive(Debug, Error, Diagnostic)]
@@ -21,6 +22,10 @@ pub enum BenchError {
         /// What it can hold.
         expected: &'static str,
     },
+    /// The device.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Device(#[from] DeviceError),
     /// A student of impossible sizes.
     #[error("there is no student of `--student {shape}`")]
     Student {

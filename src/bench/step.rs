@@ -11,7 +11,7 @@ use crate::data::{self, Batch, Dataset, Random, Sequence};
 use crate::distill::{DeviceBatch, Gradients, Signal, TrainingState, memory};
 use crate::experiment::config::{OptimizerConfig, Precision};
 use crate::kernels::cpu::release_memory;
-use crate::kernels::{Distillation, PackedHead, Projection, Taught, distillation_loss};
+use crate::kernels::{Distillation, KeptHead, Projection, Taught, distillation_loss};
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
 
@@ -122,7 +122,7 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         .map_err(|source| BenchError::Teacher { shape: options.teacher.to_string(), source })?;
     check_memory(&student_config, teacher_config.as_ref())?;
 
-    let device = options.device.to_burn();
+    let device = options.device.to_burn()?;
     let data = random_sequences(options);
     let Some(batch) = data::epoch(&data, options.batch, false, 0, 0, 0).next() else {
         unreachable!("there is a sequence")
@@ -219,7 +219,7 @@ fn as_from_the_cache(taught: Taught, options: &Options) -> Taught {
                 Precision::Fp32 => hidden,
                 Precision::Bf16 => hidden.cast(DType::BF16),
             };
-            Taught::Packed(hidden, PackedHead::new(head, options.vocab_size, options.precision.into()))
+            KeptHead::new(head, options.vocab_size, options.precision.into()).teach(hidden)
         }
         other => other,
     }

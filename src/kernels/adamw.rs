@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::extension::Kernels;
+use super::{has_kernels, reference};
 
 /// The numbers of one step, the same for every parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +43,9 @@ pub fn adamw_step(
     gradient_scale: f64,
     adamw: &AdamW,
 ) -> (Tensor<1>, Moments) {
+    if !has_kernels(&parameter.device()) {
+        return reference::adamw_step(parameter, gradient, moments, gradient_scale, adamw);
+    }
     let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
     let Moments { first, second } = moments.unwrap_or_else(|| Moments { first: zeros(), second: zeros() });
     let (parameter, gradient) = (parameter.into_dispatch(), gradient.into_dispatch());
@@ -55,6 +59,9 @@ pub fn adamw_step(
 /// The sum of the squares of all elements of a vector. The order of the summation depends on the
 /// length alone, not on the number of threads.
 pub fn sum_of_squares(vector: Tensor<1>) -> f64 {
+    if !has_kernels(&vector.device()) {
+        return f64::from(vector.square().sum().into_scalar::<f32>());
+    }
     Dispatch::sum_of_squares(vector.into_dispatch())
 }
 

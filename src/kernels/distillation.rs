@@ -5,10 +5,11 @@
 //! hand when the value is, nothing of a chunk outlives it. (The idea: Liger Kernel, 2410.10989.)
 
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use super::extension::{Kernels, Teacher};
 use super::flex::loss::{HeadProducts, PackedHead};
+use super::{Precision, has_kernels, reference};
 
 /// A divergence of two distributions over the vocabulary, or of the raw logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,6 +87,40 @@ pub enum Taught {
     Packed(Tensor<2>, PackedHead),
     /// The largest logits.
     TopK(TopK),
+}
+
+/// The output head of a teacher of whom nothing else is in memory.
+#[derive(Debug, Clone)]
+pub enum KeptHead {
+    /// For devices with kernels of their own.
+    Packed(PackedHead),
+    /// Elsewhere: the rows of the student's vocabulary, in the type that products take them in.
+    Whole(Tensor<2>, Precision),
+}
+
+impl KeptHead {
+    /// The first `vocab` rows of a head, `[v_t, h_t]`, `v_t ≥ vocab`.
+    ///
+    /// # Panics
+    /// Where the head has fewer rows.
+    pub fn new(weight: Tensor<2>, vocab: usize, precision: Precision) -> Self {
+        if has_kernels(&weight.device()) {
+            return Self::Packed(PackedHead::new(weight, vocab, precision));
+        }
+        let rows = weight.narrow(0, 0, vocab);
+        Self::Whole(if precision == Precision::Bf16 { rows.cast(DType::BF16) } else { rows }, precision)
+    }
+
+    /// What the teacher says where it has these hidden states, `[n, h_t]`.
+    pub fn teach(&self, hidden: Tensor<2>) -> Taught {
+        match self {
+            Self::Packed(head) => Taught::Packed(hidden, head.clone()),
+            Self::Whole(head, precision) => {
+                let how = HeadProducts { precision: *precision, packed: None };
+                Taught::Hidden(Projection { hidden, head: head.clone(), how })
+            }
+        }
+    }
 }
 
 impl From<Projection> for Taught {
@@ -191,6 +226,9 @@ pub fn distillation_loss(
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Losses {
+    if !has_kernels(&student.hidden.device()) {
+        return reference::distillation_loss(student, teacher, targets, mix);
+    }
     let Projection { hidden, head, how } = student.without_autodiff();
     assert!(hidden.dims()[0] > 0, "a loss needs rows");
     assert!(mix.divergence.is_none() || teacher.is_some(), "a divergence needs a teacher");
@@ -215,6 +253,9 @@ pub fn measure(
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Measured {
+    if !has_kernels(&student.hidden.device()) {
+        return reference::measure(student, teacher, targets, mix);
+    }
     let Projection { hidden, head, how } = student.without_autodiff();
     let teacher = into_extension(teacher);
     let targets = targets.without_autodiff().into_dispatch();

@@ -27,13 +27,26 @@ mod ops;
 pub mod reference;
 mod rotary;
 
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
+
 pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
 pub use cpu::Precision;
 pub use distillation::{
-    Distillation, Divergence, Losses, Measured, Projection, Taught, TeacherMeasured, TopK, distillation_loss,
+    Distillation, Divergence, KeptHead, Losses, Measured, Projection, Taught, TeacherMeasured, TopK, distillation_loss,
     measure,
 };
 pub use flex::linear::{Packed, Products};
 pub use flex::loss::{HeadProducts, PackedHead};
 pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
 pub use rotary::RotaryTable;
+
+/// Whether a device has kernels of its own; elsewhere operations are those of [`reference`].
+fn has_kernels(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(_) => has_kernels(&device.clone().without_autodiff()),
+        #[allow(unreachable_patterns, reason = "there are other devices only with features for GPUs")]
+        _ => false,
+    }
+}

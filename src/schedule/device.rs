@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burn::tensor::Device;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use burn::tensor::DeviceType;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -11,22 +14,76 @@ use thiserror::Error;
 pub enum DeviceName {
     /// The machine's processors.
     Cpu,
+    /// A graphics processor, by its number among those of its interface.
+    Gpu(Interface, usize),
 }
 
-/// A device name that this build does not know.
-#[derive(Debug, Error, Diagnostic)]
-#[error("unknown device `{0}`")]
-#[diagnostic(help("this build of kdx trains on: cpu"))]
-pub struct UnknownDevice(String);
+/// How a graphics processor is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// NVIDIA's own.
+    Cuda,
+    /// Everybody's.
+    Vulkan,
+}
+
+impl Interface {
+    const ALL: [Self; 2] = [Self::Cuda, Self::Vulkan];
+
+    /// The name of devices, and of the feature that builds it in.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cuda => "cuda",
+            Self::Vulkan => "vulkan",
+        }
+    }
+
+    fn is_built_in(self) -> bool {
+        match self {
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+        }
+    }
+}
+
+/// A device that runs cannot be placed on.
+#[derive(Debug, Error, Diagnostic, PartialEq, Eq)]
+pub enum DeviceError {
+    /// No name of a device.
+    #[error("unknown device `{0}`")]
+    #[diagnostic(help("devices are: cpu, cuda:0, cuda:1, …, vulkan:0, …"))]
+    Unknown(String),
+    /// A name that another build of kdx knows.
+    #[error("this kdx was built without `{0}`")]
+    #[diagnostic(help("build it with `cargo build --release --features {0}`"))]
+    NotBuilt(&'static str),
+    /// A number beyond the devices of the machine.
+    #[error("there is no device `{name}`: {found}")]
+    #[diagnostic(help("`kdx devices` lists what this machine has"))]
+    Absent {
+        /// The device that was asked for.
+        name: DeviceName,
+        /// What there is, in words.
+        found: String,
+    },
+}
 
 impl FromStr for DeviceName {
-    type Err = UnknownDevice;
+    type Err = DeviceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            other => Err(UnknownDevice(other.to_owned())),
+        if text == "cpu" {
+            return Ok(Self::Cpu);
         }
+        let (name, index) = text.split_once(':').unwrap_or((text, "0"));
+        let interface = Interface::ALL.into_iter().find(|interface| interface.name() == name);
+        let (Some(interface), Ok(index)) = (interface, index.parse()) else {
+            return Err(DeviceError::Unknown(text.to_owned()));
+        };
+        if !interface.is_built_in() {
+            return Err(DeviceError::NotBuilt(interface.name()));
+        }
+        Ok(Self::Gpu(interface, index))
     }
 }
 
@@ -34,16 +91,44 @@ impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::Gpu(interface, index) => write!(f, "{}:{index}", interface.name()),
         }
     }
 }
 
 impl DeviceName {
+    /// Whether it is the machine's processors.
+    pub fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
+
     /// Burn's device, without autodiff.
-    pub fn to_burn(&self) -> burn::tensor::Device {
-        match self {
-            Self::Cpu => burn::tensor::Device::flex(),
+    ///
+    /// # Errors
+    /// Where the machine has no such device.
+    pub fn to_burn(&self) -> Result<Device, DeviceError> {
+        let Self::Gpu(interface, index) = self else { return Ok(Device::flex()) };
+        let mut devices = devices(*interface);
+        if *index < devices.len() {
+            return Ok(devices.swap_remove(*index));
         }
+        let found = match devices.len() {
+            0 => format!("no {} device was found", interface.name()),
+            n => format!("the last one is {}:{}", interface.name(), n - 1),
+        };
+        Err(DeviceError::Absent { name: self.clone(), found })
+    }
+}
+
+/// The devices of an interface; none where its driver is not installed.
+fn devices(interface: Interface) -> Vec<Device> {
+    match interface {
+        #[cfg(feature = "cuda")]
+        Interface::Cuda => Device::enumerate(DeviceType::Cuda).into_vec(),
+        #[cfg(feature = "vulkan")]
+        Interface::Vulkan => Device::enumerate(DeviceType::Vulkan).into_vec(),
+        #[allow(unreachable_patterns, reason = "there is nothing else with all features")]
+        _ => Vec::new(),
     }
 }
 
@@ -61,4 +146,27 @@ pub fn memory() -> Option<(u64, u64)> {
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
     };
     Some((field("MemTotal:")?, field("MemAvailable:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_as_they_are_written_and_others_are_refused() {
+        assert_eq!("cpu".parse(), Ok(DeviceName::Cpu));
+        for (text, interface) in [("cuda:2", Interface::Cuda), ("vulkan:0", Interface::Vulkan)] {
+            match text.parse::<DeviceName>() {
+                Ok(name) => assert_eq!((name.to_string(), interface.is_built_in()), (text.to_owned(), true)),
+                Err(error) => {
+                    assert_eq!(error, DeviceError::NotBuilt(interface.name()));
+                    assert!(!interface.is_built_in());
+                }
+            }
+        }
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "tpu:0", "cpu:0"] {
+            assert_eq!(text.parse::<DeviceName>(), Err(DeviceError::Unknown(text.to_owned())), "{text}");
+        }
+        assert!(DeviceName::Cpu.to_burn().is_ok());
+    }
 }

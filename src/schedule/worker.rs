@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use miette::Diagnostic;
 use thiserror::Error;
 
-use super::device::DeviceName;
+use super::device::{DeviceError, DeviceName};
 use super::events::Event;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
 use crate::interrupt::Interrupt;
@@ -27,6 +27,10 @@ pub enum WorkerError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] StoreError),
+    /// The device.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Device(#[from] DeviceError),
     /// The training.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -161,7 +165,7 @@ fn train(
         dir,
         teacher_dir: teacher_dir(store, record),
         cache_dir: &store.cache_dir(),
-        device: device.to_burn(),
+        device: device.to_burn()?,
         until,
     };
     Ok(distill::train(&job, &mut Reporter::default(), &stop)?)

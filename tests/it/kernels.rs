@@ -430,11 +430,11 @@ proptest! {
         agree("linear", tolerance,
             &[input(0, n, width), input(1, a, width), input(2, b, width), input(3, c, width)],
             |t| linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], &products),
-            |t| reference::linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()]));
+            |t| reference::linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], Precision::F32));
         agree("linear_add", tolerance,
             &[input(0, n, width), input(1, a, width), input(2, n, a)],
             |t| linear_add(t[0].clone(), t[1].clone(), t[2].clone(), &products),
-            |t| reference::linear_add(t[0].clone(), t[1].clone(), t[2].clone()));
+            |t| reference::linear_add(t[0].clone(), t[1].clone(), t[2].clone(), Precision::F32));
         // Where x is near nothing its gradient is the small difference of large numbers.
         agree("rms_norm", 1e-4, &[input(0, n, width), input(1, 1, width)],
             |t| rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5),
@@ -454,7 +454,7 @@ proptest! {
         let row = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim;
         agree("attention", tolerance, &[input(0, sizes.batch * n, row)],
             |t| causal_attention(t[0].clone() * 2.0, &table, sizes, precision),
-            |t| reference::causal_attention(t[0].clone() * 2.0, &table, sizes));
+            |t| reference::causal_attention(t[0].clone() * 2.0, &table, sizes, Precision::F32));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
 use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
 use crate::interrupt::Interrupt;
-use crate::kernels::PackedHead;
+use crate::kernels::KeptHead;
 use crate::model::{self, ModelConfig, Transformer};
 use crate::store::StoreError;
 
@@ -82,7 +82,7 @@ struct Making<'a, 'o> {
     config: &'a ModelConfig,
     /// The teacher, once it had to be loaded.
     model: Option<Transformer>,
-    head: Option<PackedHead>,
+    head: Option<KeptHead>,
     observer: &'o mut dyn Observer,
     stop: &'o Interrupt,
 }
@@ -249,7 +249,7 @@ impl<'a> Making<'a, '_> {
 
     /// The output head: the teacher's where it is loaded, else read alone. Both splits share what it is
     /// packed into.
-    fn head(&mut self) -> Result<PackedHead, DistillError> {
+    fn head(&mut self) -> Result<KeptHead, DistillError> {
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }
@@ -258,7 +258,7 @@ impl<'a> Making<'a, '_> {
             Some(model) => model.head(),
             None => model::load_head(directory, device).map_err(DistillError::teacher)?.0,
         };
-        let packed = PackedHead::new(weight, student_vocab, config.train.precision.into());
+        let packed = KeptHead::new(weight, student_vocab, config.train.precision.into());
         Ok(self.head.insert(packed).clone())
     }
 }

@@ -7,24 +7,24 @@ use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
 use super::stored::Stored;
 use crate::cache::{Damage, Element};
-use crate::kernels::{PackedHead, Taught};
+use crate::kernels::{KeptHead, Taught};
 
 /// The last hidden states of a split, in a file, and the output head that goes with them: all that is in
 /// memory of the teacher.
 #[derive(Debug)]
 pub struct HiddenStates {
     stored: Stored,
-    head: PackedHead,
+    head: KeptHead,
 }
 
 impl HiddenStates {
-    pub(super) fn new(stored: Stored, head: PackedHead) -> Self {
+    pub(super) fn new(stored: Stored, head: KeptHead) -> Self {
         Self { stored, head }
     }
 
     /// See [`Signal::teach`](super::Signal::teach).
     pub(super) fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
-        let read = || Ok(Taught::Packed(self.read(batch)?, self.head.clone()));
+        let read = || Ok(self.head.teach(self.read(batch)?));
         self.stored.read_or(read, |teacher| super::run(teacher, batch))
     }
 

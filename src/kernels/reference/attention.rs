@@ -3,10 +3,16 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 
-use crate::kernels::{Heads, RotaryTable};
+use super::product::product;
+use crate::kernels::{Heads, Precision, RotaryTable};
 
-/// As [`causal_attention`](crate::kernels::causal_attention), in single precision.
-pub fn causal_attention(qkv: Tensor<2>, table: &RotaryTable, heads: Heads) -> Tensor<2> {
+/// As [`causal_attention`](crate::kernels::causal_attention).
+pub fn causal_attention(
+    qkv: Tensor<2>,
+    table: &RotaryTable,
+    heads: Heads,
+    precision: Precision,
+) -> Tensor<2> {
     let Heads { batch, sequence, heads, kv_heads, head_dim } = heads;
     let part = |first: usize, heads: usize| {
         let part = qkv.clone().narrow(1, first * head_dim, heads * head_dim);
@@ -28,10 +34,9 @@ pub fn causal_attention(qkv: Tensor<2>, table: &RotaryTable, heads: Heads) -> Te
     let future = Tensor::<2, Bool>::tril_mask([sequence, sequence], 0, &query.device());
     let bias = Tensor::<2>::zeros([sequence, sequence], &query.device().without_autodiff())
         .mask_fill(future, f32::NEG_INFINITY);
-    let scores = query.matmul(key).reshape([batch * kv_heads * group, sequence, sequence]) + bias.unsqueeze();
+    let scores = product(query, key, precision).reshape([batch * kv_heads * group, sequence, sequence]) + bias.unsqueeze();
     let weights = softmax(scores, 2).reshape([batch, kv_heads, group * sequence, sequence]);
-    weights
-        .matmul(value)
+    product(weights, value, precision)
         .reshape([batch, kv_heads, group, sequence, head_dim])
         .permute([0, 3, 1, 2, 4])
         .reshape([batch * sequence, heads * head_dim])

@@ -3,20 +3,28 @@
 use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor};
 
+use super::product::product;
+use crate::kernels::Precision;
+
 /// As [`embed`](crate::kernels::embed).
 pub fn embed(rows: Tensor<1, Int>, matrix: Tensor<2>) -> Tensor<2> {
     matrix.select(0, rows)
 }
 
-/// As [`linear`](crate::kernels::linear), in single precision.
-pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N]) -> Tensor<2> {
-    let products = weights.into_iter().map(|weight| x.clone().matmul(weight.transpose()));
+/// As [`linear`](crate::kernels::linear).
+pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N], precision: Precision) -> Tensor<2> {
+    let products = weights.into_iter().map(|weight| product(x.clone(), weight.transpose(), precision));
     Tensor::cat(products.collect(), 1)
 }
 
-/// As [`linear_add`](crate::kernels::linear_add), in single precision.
-pub fn linear_add(x: Tensor<2>, weight: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
-    residual + x.matmul(weight.transpose())
+/// As [`linear_add`](crate::kernels::linear_add).
+pub fn linear_add(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    residual: Tensor<2>,
+    precision: Precision,
+) -> Tensor<2> {
+    residual + product(x, weight.transpose(), precision)
 }
 
 /// As [`rms_norm`](crate::kernels::rms_norm).

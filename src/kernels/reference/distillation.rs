@@ -3,6 +3,7 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::divergence::{Distribution, divergence};
+use super::product::product;
 use crate::kernels::distillation::{
     Distillation, Divergence, Losses, Measured, Projection, Taught, TeacherMeasured, TopK,
 };
@@ -14,7 +15,8 @@ const LEAST_ROWS: usize = 128;
 
 impl Projection {
     fn logits(&self, first: usize, rows: usize) -> Tensor<2> {
-        self.hidden.clone().narrow(0, first, rows).matmul(self.head.clone().transpose())
+        let hidden = self.hidden.clone().narrow(0, first, rows);
+        product(hidden, self.head.clone().transpose(), self.how.precision)
     }
 }
 
@@ -47,6 +49,7 @@ pub fn distillation_loss(
     let inner = student.without_autodiff();
     let [n, _] = inner.hidden.dims();
     let [vocab, _] = inner.head.dims();
+    let precision = inner.how.precision;
     assert!(n > 0, "a loss needs rows");
     let soft = mix.divergence.map(|kind| {
         let teacher = teacher.expect("a divergence needs a teacher");
@@ -88,9 +91,9 @@ pub fn distillation_loss(
             add(&mut soft_sum, value.sum());
             gradient = gradient + soft_gradient * (weight * slope / n as f64);
         }
-        hidden_gradient.push(gradient.clone().matmul(inner.head.clone()));
+        hidden_gradient.push(product(gradient.clone(), inner.head.clone(), precision));
         let rows_hidden = inner.hidden.clone().narrow(0, first, rows);
-        let of_head = gradient.transpose().matmul(rows_hidden);
+        let of_head = product(gradient.transpose(), rows_hidden, precision);
         head_gradient = Some(match head_gradient {
             Some(sum) => sum + of_head,
             None => of_head,

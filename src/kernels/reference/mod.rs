@@ -1,9 +1,11 @@
 //! Every kernel in plain tensors: what it is, in operations that all of Burn's backends have and that
-//! are differentiable by themselves. The kernels are tested against these.
+//! are differentiable by themselves. The kernels are tested against these, and devices without kernels of
+//! their own run them.
 
 mod adamw;
 mod attention;
 mod basic;
+mod product;
 mod distillation;
 mod divergence;
 
