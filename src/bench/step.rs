@@ -158,13 +158,13 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         state.student = state.optimizer.step(
             state.student,
             gradients,
-            norm,
+            &norm,
             &optimizer,
             optimizer.learning_rate,
             state.step,
         );
         clock.was(Part::Optimizer);
-        let loss: f32 = loss.total.into_scalar();
+        let (loss, norm): (f32, f64) = (loss.total.into_scalar(), norm.read());
         clock.was(Part::Rest);
         if !loss.is_finite() || !norm.is_finite() {
             return Err(BenchError::NotFinite { step: state.step, loss, norm });
@@ -216,8 +216,8 @@ fn as_from_the_cache(taught: Taught, options: &Options) -> Taught {
     match taught {
         Taught::Hidden(Projection { hidden, head, .. }) => {
             let hidden = match options.precision {
-                Precision::Fp32 => hidden,
-                Precision::Bf16 => hidden.cast(DType::BF16),
+                Precision::Bf16 if hidden.device().supports_dtype(DType::BF16) => hidden.cast(DType::BF16),
+                _ => hidden,
             };
             KeptHead::new(head, options.vocab_size, options.precision.into()).teach(hidden)
         }

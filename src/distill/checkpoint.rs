@@ -150,6 +150,11 @@ impl<'a> Checkpoints<'a> {
     /// Writes a checkpoint. Where that fails, as on a full disk, the log says so and the run goes on: the
     /// one before is still whole.
     pub(super) fn write(&mut self, state: &TrainingState, log: &mut Log) {
+        log.settle();
+        if log.diverged.is_some() {
+            // Nothing comes of it: the training is about to end.
+            return;
+        }
         match self.try_write(state, log) {
             Ok(()) => log.observer.checkpoint(state.step),
             Err(error) => tracing::warn!("no checkpoint at step {}: {error}", state.step),

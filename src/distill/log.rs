@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use super::error::DistillError;
 use super::train::Observer;
-use crate::kernels::Losses;
+use crate::kernels::{Losses, Norm};
 use crate::store::{MetricRow, MetricsMark, MetricsWriter, StepLosses, StoreError};
 
 /// Losses of a step while its micro-batches come in; on the device, so that nothing waits.
@@ -31,9 +31,39 @@ impl Sums {
         }
     }
 
-    pub(super) fn read(self) -> StepLosses {
+    fn read(self) -> StepLosses {
         let number = |tensor: Tensor<1>| f64::from(tensor.into_scalar::<f32>());
         StepLosses { total: number(self.total), hard: number(self.hard), soft: self.soft.map(number) }
+    }
+}
+
+/// What a step came to, which its device may still be computing.
+pub(super) struct Taken {
+    pub(super) step: u64,
+    /// Tokens that went through the student so far.
+    pub(super) tokens: u64,
+    /// None where nothing in its batches counted.
+    pub(super) losses: Option<Sums>,
+    /// Of the gradient.
+    pub(super) norm: Norm,
+}
+
+impl Taken {
+    /// Its losses and the gradient's norm; waits for the device once.
+    fn read(self) -> (StepLosses, f64) {
+        let (losses, norm) = match (self.losses, self.norm) {
+            (Some(losses), Norm::OnDevice(norm)) => (losses, norm),
+            (losses, norm) => return (losses.map(Sums::read).unwrap_or_default(), norm.read()),
+        };
+        let has_soft = losses.soft.is_some();
+        let figures = [Some(*norm), Some(losses.total), Some(losses.hard), losses.soft];
+        let figures: Vec<f64> = Tensor::cat(figures.into_iter().flatten().collect(), 0)
+            .into_data()
+            .iter::<f32>()
+            .map(f64::from)
+            .collect();
+        let at = |which: usize| figures.get(which).copied().unwrap_or_default();
+        (StepLosses { total: at(1), hard: at(2), soft: has_soft.then(|| at(3)) }, at(0))
     }
 }
 
@@ -47,29 +77,69 @@ pub(super) struct Log<'a> {
     tokens: u64,
     /// Losses since the last row.
     pub(super) since: Vec<StepLosses>,
+    /// Steps after those, which are not read yet.
+    pending: Vec<Taken>,
+    /// Norm of the newest gradient that was read.
+    norm: f64,
+    /// The first step whose loss or gradient was no longer finite.
+    pub(super) diverged: Option<u64>,
 }
 
 impl<'a> Log<'a> {
     pub(super) fn new(writer: MetricsWriter, observer: &'a mut dyn Observer, every: u64) -> Self {
-        Self { writer, observer, every: every.max(1), training: Duration::ZERO, tokens: 0, since: Vec::new() }
+        Self {
+            writer,
+            observer,
+            every: every.max(1),
+            training: Duration::ZERO,
+            tokens: 0,
+            since: Vec::new(),
+            pending: Vec::new(),
+            norm: 0.0,
+            diverged: None,
+        }
     }
 
-    /// Takes in a step, and writes a row at every `every`-th and at the last: its losses are means
-    /// over the steps since the row before.
-    pub(super) fn step(
-        &mut self,
-        means: &StepLosses,
-        last: bool,
-        row: impl FnOnce(StepLosses) -> MetricRow,
-    ) -> Result<(), DistillError> {
-        self.since.push(*means);
-        let row = row(mean(&self.since));
-        self.tokens = row.tokens;
-        if last || row.step.is_multiple_of(self.every) {
-            self.since.clear();
-            self.write(&row)?;
+    /// Takes in a step. What the processor computed is read at once; what another device does, where a row
+    /// or a checkpoint needs it, so that no step waits for the one before.
+    pub(super) fn take(&mut self, taken: Taken) {
+        self.tokens = taken.tokens;
+        if self.pending.is_empty() && matches!(taken.norm, Norm::Known(_)) {
+            self.read(taken);
+        } else {
+            self.pending.push(taken);
         }
-        Ok(())
+    }
+
+    /// Reads all steps that were taken in.
+    pub(super) fn settle(&mut self) {
+        for taken in std::mem::take(&mut self.pending) {
+            self.read(taken);
+        }
+    }
+
+    fn read(&mut self, taken: Taken) {
+        let step = taken.step;
+        let (means, norm) = taken.read();
+        if self.diverged.is_none() && !(means.total.is_finite() && norm.is_finite()) {
+            tracing::warn!("step {step}: loss {}, gradient norm {norm}", means.total);
+            self.diverged = Some(step);
+        }
+        self.since.push(means);
+        self.norm = norm;
+    }
+
+    /// Whether a step is followed by a row: every `every`-th is, and the last.
+    pub(super) fn is_due(&self, step: u64, last: bool) -> bool {
+        last || step.is_multiple_of(self.every)
+    }
+
+    /// Writes the row of a step that was settled: its losses are means over the steps since the row before,
+    /// its gradient is the step's own.
+    pub(super) fn row(&mut self, row: impl FnOnce(StepLosses, f64) -> MetricRow) -> Result<(), DistillError> {
+        let row = row(mean(&self.since), self.norm);
+        self.since.clear();
+        self.write(&row)
     }
 
     /// Goes on where an earlier attempt stood.

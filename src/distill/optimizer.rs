@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{self, Tensor};
 
 use crate::experiment::config::OptimizerConfig;
-use crate::kernels::{AdamW, Moments, adamw_step, sum_of_squares};
+use crate::kernels::{AdamW, GradientScale, Moments, Norm, adamw_step};
 use crate::model::{NamePath, Transformer};
 
 /// Added to the norm that a gradient is divided by, as in `torch.nn.utils.clip_grad_norm_`.
@@ -25,8 +25,8 @@ impl Gradients {
     }
 
     /// The global norm: the root of the sum of the squares of all elements.
-    pub fn norm(&self) -> f64 {
-        self.0.values().map(|gradient| sum_of_squares(gradient.clone())).sum::<f64>().sqrt()
+    pub fn norm(&self) -> Norm {
+        Norm::new(self.0.values())
     }
 }
 
@@ -71,13 +71,16 @@ impl Optimizer {
         &mut self,
         model: Transformer,
         gradients: Gradients,
-        norm: f64,
+        norm: &Norm,
         config: &OptimizerConfig,
         learning_rate: f64,
         step: u64,
     ) -> Transformer {
-        let gradient_scale =
-            if config.clip_norm > 0.0 { (config.clip_norm / (norm + CLIP_EPSILON)).min(1.0) } else { 1.0 };
+        let gradient_scale = if config.clip_norm > 0.0 {
+            GradientScale::clipping(norm, config.clip_norm, CLIP_EPSILON)
+        } else {
+            GradientScale::By(1.0)
+        };
         let adamw = AdamW {
             learning_rate,
             beta1: config.beta1,
@@ -101,7 +104,7 @@ struct Update<'a> {
     path: NamePath,
     gradients: BTreeMap<String, Tensor<1>>,
     moments: &'a mut BTreeMap<String, Moments>,
-    gradient_scale: f64,
+    gradient_scale: GradientScale,
     adamw: AdamW,
 }
 
@@ -114,7 +117,7 @@ impl ModuleMapper for Update<'_> {
             let shape = tensor.shape();
             let parameter = flat(tensor.without_autodiff());
             let (parameter, moments) =
-                adamw_step(parameter, gradient, moments, self.gradient_scale, &self.adamw);
+                adamw_step(parameter, gradient, moments, &self.gradient_scale, &self.adamw);
             self.moments.insert(name, moments);
             Tensor::from_inner(parameter.reshape(shape)).require_grad()
         })

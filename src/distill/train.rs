@@ -9,7 +9,7 @@ use super::batch::DeviceBatch;
 use super::checkpoint::Checkpoints;
 use super::error::DistillError;
 use super::evaluate::Evaluator;
-use super::log::{Log, Sums, rate};
+use super::log::{Log, Sums, Taken, rate};
 use super::memory;
 use super::optimizer::Gradients;
 use super::schedule::learning_rate;
@@ -155,7 +155,7 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
             if let Some((student, _)) = &figures {
                 let row = validation_row(student, &state, &steps, mix.hard_weight);
                 if !row.loss.is_finite() {
-                    return Ok(run.diverged(&state, &steps, log.training));
+                    return Ok(run.diverged(state.step, &state, &steps, log.training));
                 }
                 log.write(&row)?;
                 let best = Best { step: state.step, hard_loss: student.hard_loss };
@@ -207,38 +207,45 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         let learning_rate =
             learning_rate(&config.schedule, config.optimizer.learning_rate, state.step, steps.total);
         let norm = gradients.norm();
-        let means = losses.map(Sums::read).unwrap_or_default();
-        if !means.total.is_finite() || !norm.is_finite() {
-            tracing::warn!("step {}: loss {}, gradient norm {norm}", state.step, means.total);
-            return Ok(run.diverged(&state, &steps, log.training));
+        log.take(Taken { step: state.step, tokens: state.tokens, losses, norm: norm.clone() });
+        if let Some(step) = log.diverged {
+            return Ok(run.diverged(step, &state, &steps, log.training));
         }
         state.student = state.optimizer.step(
             state.student,
             gradients,
-            norm,
+            &norm,
             &config.optimizer,
             learning_rate,
             state.step,
         );
+        let is_due = log.is_due(state.step, state.step == steps.total);
+        if is_due {
+            log.settle();
+        }
         log.training += clock.elapsed();
-
-        log.step(&means, state.step == steps.total, |means| MetricRow {
-            step: state.step,
-            epoch: steps.epochs(&state),
-            split: Split::Train,
-            learning_rate: Some(learning_rate),
-            loss: means.total,
-            hard_loss: means.hard,
-            soft_loss: means.soft,
-            grad_norm: Some(norm),
-            tokens: state.tokens,
-            agreement: None,
-        })?;
+        if let Some(step) = log.diverged {
+            return Ok(run.diverged(step, &state, &steps, log.training));
+        }
+        if is_due {
+            log.row(|means, norm| MetricRow {
+                step: state.step,
+                epoch: steps.epochs(&state),
+                split: Split::Train,
+                learning_rate: Some(learning_rate),
+                loss: means.total,
+                hard_loss: means.hard,
+                soft_loss: means.soft,
+                grad_norm: Some(norm),
+                tokens: state.tokens,
+                agreement: None,
+            })?;
+        }
     }
 
     // The last step may have been the one too many, and nothing measured it.
     if !state.student.is_finite() {
-        return Ok(run.diverged(&state, &steps, log.training));
+        return Ok(run.diverged(state.step, &state, &steps, log.training));
     }
     job.dir.check_lease()?;
     save(&state.student, &job.dir.model_dir())?;
@@ -276,9 +283,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn diverged(&self, state: &TrainingState, steps: &Steps, training: Duration) -> Outcome {
+    fn diverged(&self, step: u64, state: &TrainingState, steps: &Steps, training: Duration) -> Outcome {
         let summary = self.summary(state, steps, training, None);
-        Outcome::Diverged(RunSummary { diverged_at: Some(state.step), ..summary })
+        Outcome::Diverged(RunSummary { diverged_at: Some(step), ..summary })
     }
 
     fn summary(

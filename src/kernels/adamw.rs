@@ -3,8 +3,8 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use super::extension::Kernels;
-use super::{has_kernels, reference};
+use super::extension::{self, Kernels, SHARES};
+use super::is_processor;
 
 /// The numbers of one step, the same for every parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,36 +32,95 @@ pub struct Moments {
     pub second: Tensor<1>,
 }
 
+/// The length of a gradient.
+#[derive(Debug, Clone)]
+pub enum Norm {
+    /// As a number.
+    Known(f64),
+    /// On a device that may still be computing it, `[1]`.
+    OnDevice(Box<Tensor<1>>),
+}
+
+impl Norm {
+    /// Of the vectors that a gradient consists of. Where the device is not the processor, nothing waits for it.
+    pub fn new<'a>(vectors: impl IntoIterator<Item = &'a Tensor<1>>) -> Self {
+        let mut vectors = vectors.into_iter().peekable();
+        let Some(device) = vectors.peek().map(|vector| vector.device()) else { return Self::Known(0.0) };
+        if is_processor(&device) {
+            return Self::Known(vectors.map(|vector| sum_of_squares(vector.clone())).sum::<f64>().sqrt());
+        }
+        let vectors: Vec<_> = vectors.cloned().collect();
+        let mut shares = Tensor::<1>::empty([vectors.len() * SHARES], &device).into_dispatch();
+        for (place, vector) in vectors.into_iter().enumerate() {
+            shares = Dispatch::square_shares(vector.into_dispatch(), shares, place * SHARES);
+        }
+        Self::OnDevice(Box::new(Tensor::from_dispatch(Dispatch::root_of_sum(shares))))
+    }
+
+    /// The number; waits for the device.
+    pub fn read(&self) -> f64 {
+        match self {
+            Self::Known(norm) => *norm,
+            Self::OnDevice(norm) => f64::from((**norm).clone().into_scalar::<f32>()),
+        }
+    }
+}
+
+/// What a gradient is multiplied by before a step.
+#[derive(Debug, Clone)]
+pub enum GradientScale {
+    /// A number.
+    By(f64),
+    /// `limit / (norm + epsilon)` where that is less than one, which only the device knows.
+    Down {
+        /// The norm, `[1]`.
+        norm: Box<Tensor<1>>,
+        /// The norm that is allowed.
+        limit: f64,
+        /// Keeps the divisor from zero.
+        epsilon: f64,
+    },
+}
+
+impl GradientScale {
+    /// That which makes gradients of this norm at most `limit` long.
+    pub fn clipping(norm: &Norm, limit: f64, epsilon: f64) -> Self {
+        match norm {
+            Norm::Known(norm) => Self::By((limit / (norm + epsilon)).min(1.0)),
+            Norm::OnDevice(norm) => Self::Down { norm: norm.clone(), limit, epsilon },
+        }
+    }
+}
+
 /// One step on a parameter seen as a vector `[n]`: the new parameter and the new moments (none before
-/// the first step). `gradient` is multiplied by `gradient_scale` first, which is where clipping comes
+/// the first step). `gradient` is multiplied by `scale` first, which is where clipping comes
 /// in. Works in place where nobody else holds the tensors. Not differentiable; all tensors outside any
 /// graph.
 pub fn adamw_step(
     parameter: Tensor<1>,
     gradient: Tensor<1>,
     moments: Option<Moments>,
-    gradient_scale: f64,
+    scale: &GradientScale,
     adamw: &AdamW,
 ) -> (Tensor<1>, Moments) {
-    if !has_kernels(&parameter.device()) {
-        return reference::adamw_step(parameter, gradient, moments, gradient_scale, adamw);
-    }
     let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
     let Moments { first, second } = moments.unwrap_or_else(|| Moments { first: zeros(), second: zeros() });
     let (parameter, gradient) = (parameter.into_dispatch(), gradient.into_dispatch());
     let (first, second) = (first.into_dispatch(), second.into_dispatch());
-    let (parameter, first, second) =
-        Dispatch::adamw_step(parameter, gradient, first, second, gradient_scale, *adamw);
+    let scale = match scale.clone() {
+        GradientScale::By(scale) => extension::GradientScale::By(scale),
+        GradientScale::Down { norm, limit, epsilon } => {
+            extension::GradientScale::Down { norm: norm.into_dispatch(), limit, epsilon }
+        }
+    };
+    let (parameter, first, second) = Dispatch::adamw_step(parameter, gradient, first, second, scale, *adamw);
     let moments = Moments { first: Tensor::from_dispatch(first), second: Tensor::from_dispatch(second) };
     (Tensor::from_dispatch(parameter), moments)
 }
 
-/// The sum of the squares of all elements of a vector. The order of the summation depends on the
-/// length alone, not on the number of threads.
+/// The sum of the squares of all elements of a vector; waits for the device. The order of the summation
+/// depends on the length alone, not on the number of threads.
 pub fn sum_of_squares(vector: Tensor<1>) -> f64 {
-    if !has_kernels(&vector.device()) {
-        return f64::from(vector.square().sum().into_scalar::<f32>());
-    }
     Dispatch::sum_of_squares(vector.into_dispatch())
 }
 
@@ -94,8 +153,13 @@ mod tests {
             m = 0.9 * m + 0.1 * clipped;
             v = 0.99 * v + 0.01 * clipped * clipped;
             p -= 0.1 * (m / (1.0 - 0.9f64.powi(step))) / ((v / (1.0 - 0.99f64.powi(step))).sqrt() + 1e-8);
-            let (next, state) =
-                adamw_step(parameter, vector(&[gradient as f32]), moments, 0.5, &adamw(step as u64));
+            let (next, state) = adamw_step(
+                parameter,
+                vector(&[gradient as f32]),
+                moments,
+                &GradientScale::By(0.5),
+                &adamw(step as u64),
+            );
             (parameter, moments) = (next, Some(state));
             let found = f64::from(parameter.clone().into_scalar::<f32>());
             assert!((found - p).abs() < 1e-6 * p.abs(), "step {step}: {found} for {p}");

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Int, Tensor};
 
 use super::extension::{Kernels, Teacher};
 use super::flex::loss::{HeadProducts, PackedHead};
-use super::{Precision, has_kernels, reference};
+use super::{Precision, is_processor, reference};
 
 /// A divergence of two distributions over the vocabulary, or of the raw logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +80,7 @@ pub struct TopK {
 
 /// What the teacher says of a batch's rows. Outside any graph.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a batch has one")]
 pub enum Taught {
     /// Hidden states and the head, cut to the student's vocabulary before the softmax.
     Hidden(Projection),
@@ -92,10 +93,11 @@ pub enum Taught {
 /// The output head of a teacher of whom nothing else is in memory.
 #[derive(Debug, Clone)]
 pub enum KeptHead {
-    /// For devices with kernels of their own.
+    /// On the processor.
     Packed(PackedHead),
-    /// Elsewhere: the rows of the student's vocabulary, in the type that products take them in.
-    Whole(Tensor<2>, Precision),
+    /// Elsewhere: the rows of the student's vocabulary, in the type that products take them in, if the
+    /// device has it.
+    Whole(Box<Tensor<2>>, Precision),
 }
 
 impl KeptHead {
@@ -104,11 +106,12 @@ impl KeptHead {
     /// # Panics
     /// Where the head has fewer rows.
     pub fn new(weight: Tensor<2>, vocab: usize, precision: Precision) -> Self {
-        if has_kernels(&weight.device()) {
+        if is_processor(&weight.device()) {
             return Self::Packed(PackedHead::new(weight, vocab, precision));
         }
+        let rounds = precision == Precision::Bf16 && weight.device().supports_dtype(DType::BF16);
         let rows = weight.narrow(0, 0, vocab);
-        Self::Whole(if precision == Precision::Bf16 { rows.cast(DType::BF16) } else { rows }, precision)
+        Self::Whole(Box::new(if rounds { rows.cast(DType::BF16) } else { rows }), precision)
     }
 
     /// What the teacher says where it has these hidden states, `[n, h_t]`.
@@ -117,7 +120,7 @@ impl KeptHead {
             Self::Packed(head) => Taught::Packed(hidden, head.clone()),
             Self::Whole(head, precision) => {
                 let how = HeadProducts { precision: *precision, packed: None };
-                Taught::Hidden(Projection { hidden, head: head.clone(), how })
+                Taught::Hidden(Projection { hidden, head: (**head).clone(), how })
             }
         }
     }
@@ -133,6 +136,11 @@ impl From<TopK> for Taught {
     fn from(top: TopK) -> Self {
         Self::TopK(top)
     }
+}
+
+/// Whether a loss goes through plain tensors: off the processor, one that knows only the largest logits.
+fn is_plain(student: &Projection, teacher: &Option<Taught>) -> bool {
+    matches!(teacher, Some(Taught::TopK(_))) && !is_processor(&student.hidden.device())
 }
 
 fn into_extension(teacher: Option<Taught>) -> Teacher<Dispatch> {
@@ -226,7 +234,7 @@ pub fn distillation_loss(
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Losses {
-    if !has_kernels(&student.hidden.device()) {
+    if is_plain(&student, &teacher) {
         return reference::distillation_loss(student, teacher, targets, mix);
     }
     let Projection { hidden, head, how } = student.without_autodiff();
@@ -253,7 +261,7 @@ pub fn measure(
     targets: Tensor<1, Int>,
     mix: &Distillation,
 ) -> Measured {
-    if !has_kernels(&student.hidden.device()) {
+    if is_plain(&student, &teacher) {
         return reference::measure(student, teacher, targets, mix);
     }
     let Projection { hidden, head, how } = student.without_autodiff();

@@ -61,9 +61,28 @@ pub enum Teacher<B: Backend> {
     },
 }
 
+/// What a gradient is multiplied by.
+#[derive(Debug, Clone, ExtensionType)]
+pub enum GradientScale<B: Backend> {
+    /// A number.
+    By(f64),
+    /// `limit / (norm + epsilon)` where that is less than one.
+    Down {
+        /// `[1]`
+        norm: FloatTensor<B>,
+        /// The norm that is allowed.
+        limit: f64,
+        /// Keeps the divisor from zero.
+        epsilon: f64,
+    },
+}
+
+/// Partial sums of each vector in [`Kernels::square_shares`].
+pub(super) const SHARES: usize = 256;
+
 /// What the functions of this module's parent call on Burn's `Dispatch`. Those that have no derivative
 /// take tensors outside any graph.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(any(feature = "cuda", feature = "vulkan")))]
 pub(super) trait Kernels: Backend {
     /// `rows` of `matrix`.
     fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -131,8 +150,16 @@ pub(super) trait Kernels: Backend {
         b_gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// Σ x². No derivative.
+    /// Σ x². Waits for the device. No derivative.
     fn sum_of_squares(vector: FloatTensor<Self>) -> f64;
+
+    /// Partial sums of x², into [`SHARES`] numbers of `shares`, of which `place` gives the first. No
+    /// derivative.
+    fn square_shares(vector: FloatTensor<Self>, shares: FloatTensor<Self>, place: usize)
+    -> FloatTensor<Self>;
+
+    /// The root of the sum of all shares, `[1]`. No derivative.
+    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// A step of AdamW on vectors: the new parameter and both moments. No derivative.
     fn adamw_step(
@@ -140,13 +167,14 @@ pub(super) trait Kernels: Backend {
         gradient: FloatTensor<Self>,
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
-        scale: f64,
+        #[extension_type] scale: GradientScale<Self>,
         adamw: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl<B: Backend> Weights<B> {
-    fn into_vec(self) -> Vec<FloatTensor<B>> {
+    /// In their order.
+    pub(super) fn into_vec(self) -> Vec<FloatTensor<B>> {
         match self {
             Self::One(a) => vec![a],
             Self::Two(a, b) => vec![a, b],
@@ -231,12 +259,24 @@ impl Kernels for Flex {
         adamw::sum_of_squares(vector)
     }
 
+    fn square_shares(
+        vector: FloatTensor<Self>,
+        shares: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self> {
+        adamw::square_shares(vector, shares, place)
+    }
+
+    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
+        adamw::root_of_sum(shares)
+    }
+
     fn adamw_step(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
-        scale: f64,
+        scale: GradientScale<Self>,
         settings: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         adamw::step(parameter, gradient, first, second, scale, &settings)
@@ -330,23 +370,38 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         Flex::sum_of_squares(vector.into_primitive())
     }
 
+    fn square_shares(
+        vector: FloatTensor<Self>,
+        shares: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self> {
+        let (vector, shares) = (vector.into_primitive(), shares.into_primitive());
+        Self::from_inner(Flex::square_shares(vector, shares, place))
+    }
+
+    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(Flex::root_of_sum(shares.into_primitive()))
+    }
+
     fn adamw_step(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
-        scale: f64,
+        scale: GradientScale<Self>,
         settings: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
         let (first, second) = (first.into_primitive(), second.into_primitive());
-        let (p, m, v) = Flex::adamw_step(parameter, gradient, first, second, scale, settings);
+        let (p, m, v) =
+            Flex::adamw_step(parameter, gradient, first, second, scale.into_primitive(), settings);
         (Self::from_inner(p), Self::from_inner(m), Self::from_inner(v))
     }
 }
 
-impl<C: CheckpointStrategy> Teacher<Autodiff<Flex, C>> {
-    fn into_primitive(self) -> Teacher<Flex> {
+impl<B: Backend, C: CheckpointStrategy> Teacher<Autodiff<B, C>> {
+    /// Outside any graph.
+    pub(super) fn into_primitive(self) -> Teacher<B> {
         match self {
             Self::None => Teacher::None,
             Self::Hidden { hidden, head, how } => {
@@ -355,6 +410,18 @@ impl<C: CheckpointStrategy> Teacher<Autodiff<Flex, C>> {
             Self::Packed { hidden, head } => Teacher::Packed { hidden: hidden.into_primitive(), head },
             Self::TopK { ids, logits, rest } => {
                 Teacher::TopK { ids, logits: logits.into_primitive(), rest: rest.into_primitive() }
+            }
+        }
+    }
+}
+
+impl<B: Backend, C: CheckpointStrategy> GradientScale<Autodiff<B, C>> {
+    /// Outside any graph.
+    pub(super) fn into_primitive(self) -> GradientScale<B> {
+        match self {
+            Self::By(scale) => GradientScale::By(scale),
+            Self::Down { norm, limit, epsilon } => {
+                GradientScale::Down { norm: norm.into_primitive(), limit, epsilon }
             }
         }
     }

@@ -11,6 +11,7 @@
 //! adamw         the optimizer
 //! extension     the operations as an extension of Burn's backends
 //! flex          … on Burn's CPU backend
+//! cube          … on its GPU backend, with the kernels for it
 //! cpu           kernels over slices, for each instruction set
 //! reference     … in plain tensors
 //! ```
@@ -20,6 +21,8 @@
 
 mod adamw;
 pub mod cpu;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod cube;
 mod distillation;
 mod extension;
 mod flex;
@@ -30,22 +33,23 @@ mod rotary;
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
-pub use adamw::{AdamW, Moments, adamw_step, sum_of_squares};
+pub use adamw::{AdamW, GradientScale, Moments, Norm, adamw_step, sum_of_squares};
 pub use cpu::Precision;
 pub use distillation::{
-    Distillation, Divergence, KeptHead, Losses, Measured, Projection, Taught, TeacherMeasured, TopK, distillation_loss,
-    measure,
+    Distillation, Divergence, KeptHead, Losses, Measured, Projection, Taught, TeacherMeasured, TopK,
+    distillation_loss, measure,
 };
 pub use flex::linear::{Packed, Products};
 pub use flex::loss::{HeadProducts, PackedHead};
 pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
 pub use rotary::RotaryTable;
 
-/// Whether a device has kernels of its own; elsewhere operations are those of [`reference`].
-fn has_kernels(device: &Device) -> bool {
+/// Whether tensors of a device are in the processor's memory: its kernels pack weights, and know what they
+/// computed at once.
+fn is_processor(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(_) => has_kernels(&device.clone().without_autodiff()),
+        DispatchDevice::Autodiff(_) => is_processor(&device.clone().without_autodiff()),
         #[allow(unreachable_patterns, reason = "there are other devices only with features for GPUs")]
         _ => false,
     }

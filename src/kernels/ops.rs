@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use super::{Precision, has_kernels, reference};
+use super::Precision;
 use super::cpu::attention::AttentionShape;
 use super::extension::{Kernels, Weights};
 use super::flex::attention::AttentionSpec;
@@ -16,9 +16,6 @@ use super::rotary::RotaryTable;
 /// # Panics
 /// Where a row is not in the matrix.
 pub fn embed(rows: Tensor<1, Int>, matrix: Tensor<2>) -> Tensor<2> {
-    if !has_kernels(&matrix.device()) {
-        return reference::embed(rows, matrix);
-    }
     Tensor::from_dispatch(Dispatch::gather_rows(rows.into_dispatch(), matrix.into_dispatch()))
 }
 
@@ -28,9 +25,6 @@ pub fn embed(rows: Tensor<1, Int>, matrix: Tensor<2>) -> Tensor<2> {
 /// # Panics
 /// Where there is no weight, or more than three.
 pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N], products: &Products) -> Tensor<2> {
-    if !has_kernels(&x.device()) {
-        return reference::linear(x, weights, products.precision);
-    }
     let mut weights = weights.into_iter().map(Tensor::into_dispatch);
     let weights = match (weights.next(), weights.next(), weights.next(), weights.next()) {
         (Some(a), None, None, None) => Weights::One(a),
@@ -44,9 +38,6 @@ pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N], products: &
 /// `residual + x · weightᵀ`: `x [n, in]`, `weight [out, in]`, `residual [n, out]` → `[n, out]`.
 /// Differentiable in all.
 pub fn linear_add(x: Tensor<2>, weight: Tensor<2>, residual: Tensor<2>, products: &Products) -> Tensor<2> {
-    if !has_kernels(&x.device()) {
-        return reference::linear_add(x, weight, residual, products.precision);
-    }
     let (x, weight, residual) = (x.into_dispatch(), weight.into_dispatch(), residual.into_dispatch());
     Tensor::from_dispatch(Dispatch::linear_add(x, weight, residual, products.clone()))
 }
@@ -54,9 +45,6 @@ pub fn linear_add(x: Tensor<2>, weight: Tensor<2>, residual: Tensor<2>, products
 /// Root-mean-square normalization (Zhang and Sennrich, 1910.07467): `x [n, h]`, `weight [h]` →
 /// `[n, h]`. Differentiable in both.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
-    if !has_kernels(&x.device()) {
-        return reference::rms_norm(x, weight, epsilon);
-    }
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(Dispatch::root_mean_square_norm(x, weight, epsilon))
 }
@@ -64,9 +52,6 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
 /// `silu(gate) · up`, element by element (Shazeer, 2002.05202), with gate and up side by side as
 /// [`linear`] makes them: `[n, 2 · width]` → `[n, width]`. Differentiable.
 pub fn swiglu(joined: Tensor<2>) -> Tensor<2> {
-    if !has_kernels(&joined.device()) {
-        return reference::swiglu(joined);
-    }
     Tensor::from_dispatch(Dispatch::swiglu(joined.into_dispatch()))
 }
 
@@ -100,9 +85,6 @@ pub fn causal_attention(
     heads: Heads,
     precision: Precision,
 ) -> Tensor<2> {
-    if !has_kernels(&qkv.device()) {
-        return reference::causal_attention(qkv, table, heads, precision);
-    }
     let Heads { batch, sequence, heads, kv_heads, head_dim } = heads;
     let shape = AttentionShape { batch, seq: sequence, heads, kv_heads, d: head_dim };
     let (cos, sin) = table.parts();

@@ -44,6 +44,8 @@ impl HiddenStates {
                 (TensorData::new(values, [count, width]), DType::BF16)
             }
         };
-        Ok(Tensor::from_data(data, (&self.stored.device, dtype)))
+        // A device without bfloat16 is given the same numbers in single precision.
+        let dtype = if self.stored.device.supports_dtype(dtype) { dtype } else { DType::F32 };
+        Ok(Tensor::from_data(data.convert_dtype(dtype), (&self.stored.device, dtype)))
     }
 }

@@ -34,7 +34,8 @@ pub fn causal_attention(
     let future = Tensor::<2, Bool>::tril_mask([sequence, sequence], 0, &query.device());
     let bias = Tensor::<2>::zeros([sequence, sequence], &query.device().without_autodiff())
         .mask_fill(future, f32::NEG_INFINITY);
-    let scores = product(query, key, precision).reshape([batch * kv_heads * group, sequence, sequence]) + bias.unsqueeze();
+    let scores = product(query, key, precision).reshape([batch * kv_heads * group, sequence, sequence])
+        + bias.unsqueeze();
     let weights = softmax(scores, 2).reshape([batch, kv_heads, group * sequence, sequence]);
     product(weights, value, precision)
         .reshape([batch, kv_heads, group, sequence, head_dim])

@@ -18,12 +18,7 @@ pub fn linear<const N: usize>(x: Tensor<2>, weights: [Tensor<2>; N], precision: 
 }
 
 /// As [`linear_add`](crate::kernels::linear_add).
-pub fn linear_add(
-    x: Tensor<2>,
-    weight: Tensor<2>,
-    residual: Tensor<2>,
-    precision: Precision,
-) -> Tensor<2> {
+pub fn linear_add(x: Tensor<2>, weight: Tensor<2>, residual: Tensor<2>, precision: Precision) -> Tensor<2> {
     residual + product(x, weight.transpose(), precision)
 }
 

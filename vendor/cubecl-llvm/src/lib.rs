@@ -120,7 +120,7 @@ impl Compiler for PlironCompiler {
             reason: "this build has no LLVM: kernels for NVIDIA GPUs are compiled by NVRTC (cubecl-cuda's feature \
                      `cpp`), which must be on"
                 .to_owned(),
-            backtrace: cubecl_core::backtrace::BackTrace::capture(),
+            backtrace: cubecl_core::environment::backtrace::BackTrace::capture(),
         })
     }
 

@@ -1,0 +1,226 @@
+//! The operations on Burn's GPU backend.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Cube};
+
+use super::{adamw, attention, embedding, linear, loss, norm, swiglu};
+use crate::kernels::adamw::AdamW;
+use crate::kernels::distillation::{Distillation, Measured};
+use crate::kernels::extension::{GradientScale, Kernels, Teacher, Weights};
+use crate::kernels::flex::attention::AttentionSpec;
+use crate::kernels::flex::linear::Products;
+use crate::kernels::flex::loss::HeadProducts;
+
+impl Kernels for Cube {
+    fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
+        embedding::gather(rows, matrix)
+    }
+
+    fn root_mean_square_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        norm::rms_norm(x, weight, epsilon)
+    }
+
+    fn linear(x: FloatTensor<Self>, weights: Weights<Self>, products: Products) -> FloatTensor<Self> {
+        linear::linear(x, weights.into_vec(), products.precision)
+    }
+
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        products: Products,
+    ) -> FloatTensor<Self> {
+        linear::linear_add(x, weight, residual, products.precision)
+    }
+
+    fn swiglu(joined: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::swiglu(joined)
+    }
+
+    fn causal_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self> {
+        attention::attention(qkv, cos, sin, spec)
+    }
+
+    fn loss_with_gradients(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        loss::with_gradients(hidden, head, teacher, targets, &how, &mix)
+    }
+
+    fn measure(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> Measured {
+        loss::measure(hidden, head, teacher, targets, &how, &mix)
+    }
+
+    fn known_gradients(
+        value: FloatTensor<Self>,
+        _a: FloatTensor<Self>,
+        _b: FloatTensor<Self>,
+        _a_gradient: FloatTensor<Self>,
+        _b_gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        value
+    }
+
+    fn sum_of_squares(vector: FloatTensor<Self>) -> f64 {
+        adamw::sum_of_squares(vector)
+    }
+
+    fn square_shares(
+        vector: FloatTensor<Self>,
+        shares: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self> {
+        adamw::square_shares(vector, shares, place)
+    }
+
+    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
+        adamw::root_of_sum(shares)
+    }
+
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        scale: GradientScale<Self>,
+        settings: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw::step(parameter, gradient, first, second, scale, &settings)
+    }
+}
+
+impl<C: CheckpointStrategy> Kernels for Autodiff<Cube, C> {
+    fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
+        embedding::gather_tracked::<C>(rows, matrix)
+    }
+
+    fn root_mean_square_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        norm::rms_norm_tracked::<C>(x, weight, epsilon)
+    }
+
+    fn linear(x: FloatTensor<Self>, weights: Weights<Self>, products: Products) -> FloatTensor<Self> {
+        let precision = products.precision;
+        match weights.into_vec() {
+            weights if weights.len() == 1 => linear::linear_tracked::<C, 2>(x, weights, precision),
+            weights if weights.len() == 2 => linear::linear_tracked::<C, 3>(x, weights, precision),
+            weights => linear::linear_tracked::<C, 4>(x, weights, precision),
+        }
+    }
+
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        products: Products,
+    ) -> FloatTensor<Self> {
+        linear::linear_add_tracked::<C>(x, weight, residual, products.precision)
+    }
+
+    fn swiglu(joined: FloatTensor<Self>) -> FloatTensor<Self> {
+        swiglu::swiglu_tracked::<C>(joined)
+    }
+
+    fn causal_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        spec: AttentionSpec,
+    ) -> FloatTensor<Self> {
+        attention::attention_tracked::<C>(qkv, cos.into_primitive(), sin.into_primitive(), spec)
+    }
+
+    fn loss_with_gradients(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
+        let teacher = teacher.into_primitive();
+        let (losses, hidden, head) = Cube::loss_with_gradients(hidden, head, teacher, targets, how, mix);
+        (Self::from_inner(losses), Self::from_inner(hidden), Self::from_inner(head))
+    }
+
+    fn measure(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        teacher: Teacher<Self>,
+        targets: IntTensor<Self>,
+        how: HeadProducts,
+        mix: Distillation,
+    ) -> Measured {
+        let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
+        Cube::measure(hidden, head, teacher.into_primitive(), targets, how, mix)
+    }
+
+    fn known_gradients(
+        value: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        a_gradient: FloatTensor<Self>,
+        b_gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let gradients = (a_gradient.into_primitive(), b_gradient.into_primitive());
+        loss::known_gradients::<C>(value.into_primitive(), [a, b], gradients)
+    }
+
+    fn sum_of_squares(vector: FloatTensor<Self>) -> f64 {
+        Cube::sum_of_squares(vector.into_primitive())
+    }
+
+    fn square_shares(
+        vector: FloatTensor<Self>,
+        shares: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self> {
+        let (vector, shares) = (vector.into_primitive(), shares.into_primitive());
+        Self::from_inner(Cube::square_shares(vector, shares, place))
+    }
+
+    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(Cube::root_of_sum(shares.into_primitive()))
+    }
+
+    fn adamw_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        scale: GradientScale<Self>,
+        settings: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
+        let (first, second) = (first.into_primitive(), second.into_primitive());
+        let scale = scale.into_primitive();
+        let (p, m, v) = Cube::adamw_step(parameter, gradient, first, second, scale, settings);
+        (Self::from_inner(p), Self::from_inner(m), Self::from_inner(v))
+    }
+}

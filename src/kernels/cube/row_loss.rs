@@ -1,0 +1,402 @@
+//! What one row of logits has for a loss, and its gradient: a cube for each row.
+//!
+//! A row is read three times: for both softmaxes, their largest logit found on the way; for the value of the
+//! divergence and what its gradient is centred by; for the gradient, which becomes an operand of the products
+//! that follow. Between those it stays in the device's cache.
+
+use burn_cubecl::cubecl;
+use cubecl::prelude::*;
+
+use super::operand::operand;
+use super::reduce::{LOWEST, SCRATCH, cube_max, cube_sum};
+use crate::kernels::distillation::Divergence;
+
+/// A divergence without its numbers, for which a kernel is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// There is none.
+    None,
+    /// See [`Divergence`] for these.
+    ForwardKl,
+    ReverseKl,
+    JensenShannon,
+    SkewForwardKl,
+    SkewReverseKl,
+    TotalVariation,
+    LogitMse,
+}
+
+impl Kind {
+    /// Of a divergence, with the weight in its mixture.
+    pub fn new(divergence: Option<Divergence>) -> (Self, f32) {
+        match divergence {
+            None => (Self::None, 0.0),
+            Some(Divergence::ForwardKl | Divergence::SkewForwardKl { skew: 0.0 }) => (Self::ForwardKl, 0.0),
+            Some(Divergence::ReverseKl) => (Self::ReverseKl, 0.0),
+            Some(Divergence::JensenShannon { beta }) => (Self::JensenShannon, beta as f32),
+            Some(Divergence::SkewForwardKl { skew }) => (Self::SkewForwardKl, skew as f32),
+            Some(Divergence::SkewReverseKl { skew }) => (Self::SkewReverseKl, skew as f32),
+            Some(Divergence::TotalVariation) => (Self::TotalVariation, 0.0),
+            Some(Divergence::LogitMse) => (Self::LogitMse, 0.0),
+        }
+    }
+
+    /// Whether the gradient in the logits is the same for all of them but for what is at hand.
+    fn is_direct(self) -> bool {
+        matches!(self, Self::None | Self::ForwardKl | Self::LogitMse)
+    }
+}
+
+/// The numbers of a loss.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Numbers {
+    /// One over the temperature.
+    inverse_temperature: f32,
+    /// The weight in the divergence's mixture.
+    weight: f32,
+    /// What the cross-entropy's gradient in the logits is multiplied by.
+    hard_slope: f32,
+    /// The same of the divergence, in the logits over the temperature.
+    soft_slope: f32,
+}
+
+/// How a row's logits become probabilities.
+#[derive(CubeType, Clone, Copy)]
+struct Softmax {
+    highest: f32,
+    /// Logarithm of the sum of `exp(logit - highest)`.
+    log_sum: f32,
+    /// The same at the temperature.
+    warm_log_sum: f32,
+}
+
+/// One pass: whenever a unit meets a larger logit, its sums shrink to fit.
+#[cube]
+fn softmax(
+    logits: &[f32],
+    first: usize,
+    inverse_temperature: f32,
+    scratch: &mut Shared<[f32]>,
+    #[comptime] vocab: usize,
+    #[comptime] is_warm: bool,
+) -> Softmax {
+    let mut highest = f32::new(LOWEST);
+    let mut sum = f32::new(0.0);
+    let mut warm_sum = f32::new(0.0);
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        let logit = logits[first + i];
+        if logit > highest {
+            let down = highest - logit;
+            sum = sum * down.exp() + f32::new(1.0);
+            if comptime!(is_warm) {
+                warm_sum = warm_sum * (down * inverse_temperature).exp() + f32::new(1.0);
+            }
+            highest = logit;
+        } else {
+            let down = logit - highest;
+            sum += down.exp();
+            if comptime!(is_warm) {
+                warm_sum += (down * inverse_temperature).exp();
+            }
+        }
+        i += CUBE_DIM as usize;
+    }
+    let of_row = cube_max(highest, scratch);
+    let down = highest - of_row;
+    let log_sum = cube_sum(sum * down.exp(), scratch).ln();
+    let mut warm_log_sum = log_sum;
+    if comptime!(is_warm) {
+        warm_log_sum = cube_sum(warm_sum * (down * inverse_temperature).exp(), scratch).ln();
+    }
+    Softmax { highest: of_row, log_sum, warm_log_sum }
+}
+
+/// `weight·a + (1-weight)·b`, kept above zero.
+#[cube]
+fn mixture(weight: f32, a: f32, b: f32) -> f32 {
+    let mixed = weight * a + (f32::new(1.0) - weight) * b;
+    mixed.max(f32::new(1.175_494_4e-38))
+}
+
+/// The logarithm of the mixture; of one part alone where the other has no weight.
+#[cube]
+fn log_mixture(weight: f32, a: f32, log_a: f32, b: f32, log_b: f32) -> f32 {
+    if weight == f32::new(0.0) {
+        log_b
+    } else if weight == f32::new(1.0) {
+        log_a
+    } else {
+        mixture(weight, a, b).ln()
+    }
+}
+
+/// What a token adds to the divergence of the teacher's `p` and the student's `q`.
+#[cube]
+fn term(p: f32, log_p: f32, q: f32, log_q: f32, weight: f32, #[comptime] kind: Kind) -> f32 {
+    if comptime!(kind == Kind::ForwardKl) {
+        p * (log_p - log_q)
+    } else if comptime!(kind == Kind::ReverseKl) {
+        q * (log_q - log_p)
+    } else if comptime!(kind == Kind::JensenShannon) {
+        let log_m = log_mixture(weight, p, log_p, q, log_q);
+        weight * p * (log_p - log_m) + (f32::new(1.0) - weight) * q * (log_q - log_m)
+    } else if comptime!(kind == Kind::SkewForwardKl) {
+        p * (log_p - log_mixture(weight, p, log_p, q, log_q))
+    } else if comptime!(kind == Kind::SkewReverseKl) {
+        q * (log_q - log_mixture(weight, q, log_q, p, log_p))
+    } else {
+        f32::new(0.5) * (q - p).abs()
+    }
+}
+
+/// The derivative of the divergence in a token's `q`, up to a constant: its gradient in the scaled logits is
+/// `q·(slope - Σ q·slope)`.
+#[cube]
+fn slope(p: f32, log_p: f32, q: f32, log_q: f32, weight: f32, #[comptime] kind: Kind) -> f32 {
+    if comptime!(kind == Kind::ReverseKl) {
+        log_q - log_p
+    } else if comptime!(kind == Kind::JensenShannon) {
+        (f32::new(1.0) - weight) * (log_q - log_mixture(weight, p, log_p, q, log_q))
+    } else if comptime!(kind == Kind::SkewForwardKl) {
+        p / mixture(weight, p, q) * (weight - f32::new(1.0))
+    } else if comptime!(kind == Kind::SkewReverseKl) {
+        let ratio = log_q - log_mixture(weight, q, log_q, p, log_p);
+        // Without the student in the mixture, its share in the slope is nothing over nothing.
+        let mut slope = ratio;
+        if weight != f32::new(0.0) {
+            slope = ratio - q / mixture(weight, q, p) * weight;
+        }
+        slope
+    } else {
+        let mut slope = f32::new(0.0);
+        if q > p {
+            slope = f32::new(0.5);
+        } else if q < p {
+            slope = f32::new(-0.5);
+        }
+        slope
+    }
+}
+
+/// Losses of rows of logits, `[rows, vocab]` of the student and `[rows, taught]` of the teacher, and the
+/// gradient in the student's. The rows are those of `targets`, `hard` and `soft` from `start` on.
+#[cube(launch)]
+pub fn row_losses<G: Float>(
+    student: &[f32],
+    teacher: &[f32],
+    targets: &[i32],
+    hard: &mut [f32],
+    soft: &mut [f32],
+    gradient: &mut [G],
+    numbers: Numbers,
+    start: usize,
+    rows: usize,
+    #[comptime] vocab: usize,
+    #[comptime] taught: usize,
+    #[comptime] kind: Kind,
+    #[comptime] is_warm: bool,
+    #[comptime] rounds: bool,
+    #[define(G)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut scratch = Shared::new_slice(SCRATCH);
+    let (s, t) = (row * vocab, row * taught);
+    let step = CUBE_DIM as usize;
+    let inverse = numbers.inverse_temperature;
+    let own = softmax(student, s, inverse, &mut scratch, vocab, is_warm);
+
+    // What is known of the teacher only where there is one.
+    let mut teacher_highest = f32::new(0.0);
+    let mut teacher_log_sum = f32::new(0.0);
+    let mut value = f32::new(0.0);
+    let mut centre = f32::new(0.0);
+    if comptime!(kind == Kind::LogitMse) {
+        let mut i = UNIT_POS as usize;
+        while i < vocab {
+            let difference = student[s + i] - teacher[t + i];
+            value += difference * difference;
+            i += step;
+        }
+        value = cube_sum(value, &mut scratch) / f32::cast_from(vocab);
+    } else if comptime!(kind != Kind::None) {
+        let other = softmax(teacher, t, inverse, &mut scratch, vocab, is_warm);
+        teacher_highest = other.highest;
+        teacher_log_sum = other.warm_log_sum;
+        let mut i = UNIT_POS as usize;
+        while i < vocab {
+            let log_q = (student[s + i] - own.highest) * inverse - own.warm_log_sum;
+            let log_p = (teacher[t + i] - teacher_highest) * inverse - teacher_log_sum;
+            let (q, p) = (log_q.exp(), log_p.exp());
+            value += term(p, log_p, q, log_q, numbers.weight, kind);
+            if comptime!(!kind.is_direct()) {
+                centre += q * slope(p, log_p, q, log_q, numbers.weight, kind);
+            }
+            i += step;
+        }
+        value = cube_sum(value, &mut scratch);
+        if comptime!(!kind.is_direct()) {
+            centre = cube_sum(centre, &mut scratch);
+        }
+    }
+
+    let target = usize::cast_from(targets[start + row]);
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        let logit = student[s + i];
+        let log = logit - own.highest - own.log_sum;
+        let mut of_hard = log.exp();
+        if i == target {
+            hard[start + row] = -log;
+            soft[start + row] = value;
+            of_hard -= f32::new(1.0);
+        }
+        let mut slope_here = of_hard * numbers.hard_slope;
+        if comptime!(kind == Kind::LogitMse) {
+            slope_here += (logit - teacher[t + i]) * numbers.soft_slope;
+        } else if comptime!(kind != Kind::None) {
+            let log_q = (logit - own.highest) * inverse - own.warm_log_sum;
+            let log_p = (teacher[t + i] - teacher_highest) * inverse - teacher_log_sum;
+            let (q, p) = (log_q.exp(), log_p.exp());
+            if comptime!(kind == Kind::ForwardKl) {
+                slope_here += (q - p) * numbers.soft_slope;
+            } else {
+                let slope = slope(p, log_p, q, log_q, numbers.weight, kind);
+                slope_here += q * (slope - centre) * numbers.soft_slope;
+            }
+        }
+        gradient[s + i] = operand::<G>(slope_here, rounds);
+        i += step;
+    }
+}
+
+/// Figures of a row, as [`row_figures`] writes them: cross-entropy, whether the choice is the target, divergence,
+/// whether the choices agree, the teacher's cross-entropy, whether its choice is the target.
+pub const FIGURES: usize = 6;
+
+/// The place of the first of the largest, as a number: exact, for vocabularies are below 2²⁴.
+#[cube]
+fn choice(
+    logits: &[f32],
+    first: usize,
+    highest: f32,
+    scratch: &mut Shared<[f32]>,
+    #[comptime] vocab: usize,
+) -> f32 {
+    let mut best = f32::new(LOWEST);
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        if logits[first + i] == highest {
+            best = best.max(-f32::cast_from(i as u32));
+        }
+        i += CUBE_DIM as usize;
+    }
+    -cube_max(best, scratch)
+}
+
+/// The [`FIGURES`] of rows of logits, `[rows, vocab]` of the student and `[rows, taught]` of the teacher. The rows are
+/// those of `targets` and `figures` from `start` on.
+#[cube(launch)]
+pub fn row_figures(
+    student: &[f32],
+    teacher: &[f32],
+    targets: &[i32],
+    figures: &mut [f32],
+    numbers: Numbers,
+    start: usize,
+    rows: usize,
+    #[comptime] vocab: usize,
+    #[comptime] taught: usize,
+    #[comptime] kind: Kind,
+    #[comptime] has_teacher: bool,
+    #[comptime] is_warm: bool,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut scratch = Shared::new_slice(SCRATCH);
+    let (s, t) = (row * vocab, row * taught);
+    let step = CUBE_DIM as usize;
+    let inverse = numbers.inverse_temperature;
+    let target = usize::cast_from(targets[start + row]);
+    let place = f32::cast_from(target as u32);
+    let own = softmax(student, s, inverse, &mut scratch, vocab, is_warm);
+    let own_choice = choice(student, s, own.highest, &mut scratch, vocab);
+
+    let mut value = f32::new(0.0);
+    let mut agrees = f32::new(0.0);
+    let mut teacher_hard = f32::new(0.0);
+    let mut teacher_correct = f32::new(0.0);
+    if comptime!(has_teacher) {
+        let other = softmax(teacher, t, inverse, &mut scratch, vocab, is_warm);
+        let other_choice = choice(teacher, t, other.highest, &mut scratch, vocab);
+        teacher_hard = other.log_sum - (teacher[t + target] - other.highest);
+        if own_choice == other_choice {
+            agrees = f32::new(1.0);
+        }
+        if other_choice == place {
+            teacher_correct = f32::new(1.0);
+        }
+        if comptime!(kind != Kind::None) {
+            let mut i = UNIT_POS as usize;
+            while i < vocab {
+                if comptime!(kind == Kind::LogitMse) {
+                    let difference = student[s + i] - teacher[t + i];
+                    value += difference * difference / f32::cast_from(vocab);
+                } else {
+                    let log_q = (student[s + i] - own.highest) * inverse - own.warm_log_sum;
+                    let log_p = (teacher[t + i] - other.highest) * inverse - other.warm_log_sum;
+                    value += term(log_p.exp(), log_p, log_q.exp(), log_q, numbers.weight, kind);
+                }
+                i += step;
+            }
+            value = cube_sum(value, &mut scratch);
+        }
+    }
+    if UNIT_POS == 0 {
+        let to = (start + row) * FIGURES;
+        figures[to] = own.log_sum - (student[s + target] - own.highest);
+        let mut correct = f32::new(0.0);
+        if own_choice == place {
+            correct = f32::new(1.0);
+        }
+        figures[to + 1] = correct;
+        figures[to + 2] = value;
+        figures[to + 3] = agrees;
+        figures[to + 4] = teacher_hard;
+        figures[to + 5] = teacher_correct;
+    }
+}
+
+/// The mixture of the mean hard and soft losses, and both, into `losses [3]`; by one cube.
+#[cube(launch)]
+pub fn mean_losses(
+    hard: &[f32],
+    soft: &[f32],
+    losses: &mut [f32],
+    hard_weight: f32,
+    soft_scale: f32,
+    rows: usize,
+) {
+    let mut scratch = Shared::new_slice(SCRATCH);
+    let mut hard_sum = f32::new(0.0);
+    let mut soft_sum = f32::new(0.0);
+    let mut i = UNIT_POS as usize;
+    while i < rows {
+        hard_sum += hard[i];
+        soft_sum += soft[i];
+        i += CUBE_DIM as usize;
+    }
+    let n = f32::cast_from(rows);
+    let hard = cube_sum(hard_sum, &mut scratch) / n;
+    let soft = cube_sum(soft_sum, &mut scratch) / n * soft_scale;
+    if UNIT_POS == 0 {
+        losses[0] = hard * hard_weight + soft * (f32::new(1.0) - hard_weight);
+        losses[1] = hard;
+        losses[2] = soft;
+    }
+}
