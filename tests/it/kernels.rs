@@ -7,11 +7,12 @@ use kdx::kernels::{
 };
 use proptest::prelude::*;
 
+use crate::support::device::{device, on};
 use crate::support::reference::{attention, differences, divergence, log_softmax, noise};
 
 fn tensor<const D: usize>(values: &[f64], shape: [usize; D]) -> Tensor<D> {
     let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+    Tensor::from_data(TensorData::new(values, shape), &device().autodiff()).require_grad()
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -57,9 +58,9 @@ fn check<const D: usize>(
 }
 
 #[test]
-fn attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the_definition() {
+pub fn attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the_definition() {
     let frequencies = [1.0, 0.1];
-    let table = RotaryTable::new(&frequencies, 8, &Device::flex());
+    let table = RotaryTable::new(&frequencies, 8, &device());
     for (batch, sequence, heads, kv_heads) in [(1, 1, 1, 1), (2, 5, 4, 2), (2, 3, 6, 1), (1, 7, 3, 3)] {
         let head_dim = 2 * frequencies.len();
         let sizes = Heads { batch, sequence, heads, kv_heads, head_dim };
@@ -100,7 +101,7 @@ fn attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the_def
 }
 
 #[test]
-fn norm_linear_and_swiglu_are_those_of_the_definition() {
+pub fn norm_linear_and_swiglu_are_those_of_the_definition() {
     let (rows, width, out) = (3, 6, 4);
     let x = ([rows, width], noise(7, rows * width));
     check(
@@ -146,8 +147,8 @@ fn norm_linear_and_swiglu_are_those_of_the_definition() {
 }
 
 #[test]
-fn rows_are_gathered_and_their_gradients_added_up() {
-    let rows = Tensor::<1, Int>::from_data(TensorData::new(vec![2i64, 0, 2], [3]), &Device::flex());
+pub fn rows_are_gathered_and_their_gradients_added_up() {
+    let rows = Tensor::<1, Int>::from_data(TensorData::new(vec![2i64, 0, 2], [3]), &device());
     check(
         &[([4, 3], noise(14, 12))],
         |t| embed(rows.clone(), t[0].clone()),
@@ -156,7 +157,7 @@ fn rows_are_gathered_and_their_gradients_added_up() {
 }
 
 #[test]
-fn swiglu_of_extreme_gates_is_finite_in_value_and_gradient() {
+pub fn swiglu_of_extreme_gates_is_finite_in_value_and_gradient() {
     let joined = tensor(&[-1e4, -100.0, 0.0, 100.0, 1e4, 1.0, 1.0, 1.0, 1.0, 1.0], [1, 10]);
     let output = swiglu(joined.clone());
     assert_near("value", &numbers(output.clone()), &[0.0, 0.0, 0.0, 100.0, 1e4], 1e-6);
@@ -167,17 +168,17 @@ fn swiglu_of_extreme_gates_is_finite_in_value_and_gradient() {
 
 /// A loss to be held to its reference: logits of `rows` by `vocab`, the teacher's wider by `extra`.
 #[derive(Debug, Clone)]
-struct Case {
-    mix: Distillation,
-    rows: usize,
-    vocab: usize,
-    extra: usize,
-    seed: u64,
-    scale: f64,
+pub struct Case {
+    pub mix: Distillation,
+    pub rows: usize,
+    pub vocab: usize,
+    pub extra: usize,
+    pub seed: u64,
+    pub scale: f64,
 }
 
 impl Case {
-    fn student(&self) -> Vec<f64> {
+    pub fn student(&self) -> Vec<f64> {
         noise(self.seed, self.rows * self.vocab).iter().map(|z| f64::from((z * self.scale) as f32)).collect()
     }
 
@@ -204,7 +205,7 @@ impl Case {
 
     fn target_tensor(&self) -> Tensor<1, Int> {
         let targets: Vec<i64> = self.targets().iter().map(|&t| t as i64).collect();
-        Tensor::from_data(TensorData::new(targets, [self.rows]), &Device::flex())
+        Tensor::from_data(TensorData::new(targets, [self.rows]), &device())
     }
 
     /// Hard and soft loss of these student logits, by definition.
@@ -225,7 +226,7 @@ impl Case {
 
     /// Whether a token's probabilities are so nearly equal that the derivative of their difference has either
     /// sign: the kink of total variation.
-    fn is_at_a_kink(&self, student: &[f64]) -> bool {
+    pub fn is_at_a_kink(&self, student: &[f64]) -> bool {
         let teacher = self.teacher();
         let rows = student.chunks(self.vocab).zip(teacher.chunks(self.vocab + self.extra));
         let mut apart = rows.flat_map(|(student, teacher)| {
@@ -260,7 +261,7 @@ fn kind() -> impl Strategy<Value = Divergence> {
     })
 }
 
-fn case(scale: impl Strategy<Value = f64>) -> impl Strategy<Value = Case> {
+pub fn case(scale: impl Strategy<Value = f64>) -> impl Strategy<Value = Case> {
     let temperature = prop_oneof![Just(1.0), (-2.3..3.0f64).prop_map(f64::exp)];
     let weight = prop_oneof![Just(0.0), Just(1.0), 0.0..1.0f64];
     (kind(), temperature, weight, 1..6usize, 2..12usize, 0..4usize, any::<u64>(), scale).prop_map(
@@ -273,110 +274,6 @@ fn case(scale: impl Strategy<Value = f64>) -> impl Strategy<Value = Case> {
             scale,
         },
     )
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn losses_and_gradients_are_those_of_the_definition(case in case(0.1..8.0f64)) {
-        let logits = case.student();
-        prop_assume!(!case.is_at_a_kink(&logits));
-        let student = case.projection(&logits, case.vocab);
-        let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
-        let (hard, soft) = case.reference(&logits);
-        // How far apart scaled logits may be decides how exact single precision can be.
-        let spread = 1.0 + case.scale / case.mix.temperature;
-        let tolerance = 2e-6 * spread * (1.0 + case.mix.temperature * case.mix.temperature);
-        assert_near("hard", &numbers(losses.hard.clone()), &[hard], 2e-6 * (1.0 + case.scale));
-        assert_near("soft", &numbers(losses.soft.clone().unwrap()), &[soft], tolerance);
-        assert_near("total", &numbers(losses.total.clone()), &[case.total(&logits)], tolerance);
-
-        let gradients = losses.total.backward();
-        let head = numbers(student.head.grad(&gradients).unwrap());
-        let expected = differences(&logits, |logits| case.total(logits));
-        assert_near("gradient", &head, &turned(&expected, case.rows, case.vocab), 10.0 * tolerance);
-        // The hidden states' gradient is that of the logits times the head.
-        let hidden = numbers(student.hidden.grad(&gradients).unwrap());
-        let product = |row: usize, i: usize| -> f64 {
-            (0..case.vocab).map(|v| expected[row * case.vocab + v] * logits[i * case.vocab + v]).sum()
-        };
-        let n = case.rows;
-        let expected: Vec<f64> = (0..n * n).map(|place| product(place / n, place % n)).collect();
-        assert_near("hidden", &hidden, &expected, 10.0 * tolerance * (1.0 + case.scale * case.vocab as f64));
-    }
-
-    #[test]
-    fn extreme_logits_give_finite_losses_and_gradients(case in case(prop_oneof![Just(1e4), Just(1e3), 10.0..1e4f64])) {
-        let student = case.projection(&case.student(), case.vocab);
-        let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
-        let soft = numbers(losses.soft.clone().unwrap())[0];
-        prop_assert!(soft.is_finite() && soft >= -1e-3 * case.mix.temperature.powi(2), "{soft}");
-        prop_assert!(numbers(losses.hard.clone())[0].is_finite());
-        let gradients = losses.total.backward();
-        for gradient in [student.hidden.grad(&gradients), student.head.grad(&gradients)] {
-            prop_assert!(numbers(gradient.unwrap()).iter().all(|g| g.is_finite()));
-        }
-        // A row's gradient in the logits sums to zero where a softmax comes last.
-        let (hard, expected) = case.reference(&case.student());
-        let found = numbers(losses.hard)[0];
-        prop_assert!((found - hard).abs() <= 1e-4 * (1.0 + hard), "hard {found} for {hard}");
-        if matches!(case.mix.divergence, Some(Divergence::ForwardKl | Divergence::TotalVariation | Divergence::LogitMse)) {
-            let allowed = 1e-3 * (expected.abs() + case.mix.temperature.powi(2));
-            prop_assert!((soft - expected).abs() <= allowed, "soft {soft} for {expected}");
-        }
-    }
-
-    #[test]
-    fn measuring_gives_the_sums_that_the_loss_averages(case in case(0.1..8.0f64)) {
-        let (student, n) = (case.projection(&case.student(), case.vocab), case.rows as f64);
-        let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
-        let measured = measure(student, Some(case.taught()), case.target_tensor(), &case.mix);
-        let teacher = measured.teacher.unwrap();
-        prop_assert_eq!(measured.rows, case.rows as u64);
-        assert_near("hard", &[measured.hard / n], &numbers(losses.hard), 1e-5);
-        assert_near("soft", &[teacher.soft.unwrap() / n], &numbers(losses.soft.unwrap()), 1e-5);
-
-        let best = |logits: &[f64], width: usize| -> Vec<usize> {
-            let row = |row: &[f64]| (0..case.vocab).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-            logits.chunks(width).map(row).collect()
-        };
-        let (student, teacher_best) =
-            (best(&case.student(), case.vocab), best(&case.teacher(), case.vocab + case.extra));
-        let same = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count() as u64;
-        prop_assert_eq!(measured.correct, same(&student, &case.targets()));
-        prop_assert_eq!(teacher.correct, same(&teacher_best, &case.targets()));
-        prop_assert_eq!(teacher.agreed, same(&student, &teacher_best));
-    }
-}
-
-#[test]
-fn rows_in_many_chunks_give_the_loss_and_gradient_of_one() {
-    // More rows than a chunk has; each third of them is less than one.
-    let (rows, vocab, width) = (384, 640, 4);
-    let mix = Distillation { divergence: Some(Divergence::ReverseKl), temperature: 2.0, hard_weight: 0.4 };
-    let hidden = noise(1, rows * width);
-    let head = noise(2, vocab * width);
-    let targets: Vec<i64> = (0..rows as i64).map(|row| row * 5 % vocab as i64).collect();
-    let run = |first: usize, count: usize| {
-        let part = &hidden[first * width..(first + count) * width];
-        let student = Projection::new(tensor(part, [count, width]), tensor(&head, [vocab, width]));
-        let teacher = Projection::new(student.hidden.clone() * 1.5, student.head.clone() * 1.1);
-        let targets = TensorData::new(targets[first..first + count].to_vec(), [count]);
-        let targets = Tensor::from_data(targets, &Device::flex());
-        let losses = distillation_loss(student.clone(), Some(teacher.into()), targets, &mix);
-        let gradients = losses.total.backward();
-        (numbers(losses.total)[0], numbers(student.head.grad(&gradients).unwrap()))
-    };
-    let (whole, gradient) = run(0, rows);
-    let parts: Vec<_> = (0..3).map(|part| run(part * 128, 128)).collect();
-    let mean = parts.iter().map(|(total, _)| total).sum::<f64>() / 3.0;
-    assert!((whole - mean).abs() < 1e-6 * whole.abs(), "{whole} for {mean}");
-    let scale = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
-    for (index, found) in gradient.iter().enumerate() {
-        let expected = parts.iter().map(|(_, gradient)| gradient[index]).sum::<f64>() / 3.0;
-        assert!((found - expected).abs() < 1e-5 * scale, "{found} for {expected}");
-    }
 }
 
 /// What a kernel gives, and the gradients of a weighted sum of it.
@@ -401,12 +298,236 @@ fn agree<const D: usize>(
     kernel: impl Fn(&[Tensor<D>]) -> Tensor<D>,
     plain: impl Fn(&[Tensor<D>]) -> Tensor<D>,
 ) {
-    let (found, expected) = (with_gradients(inputs, kernel), with_gradients(inputs, plain));
+    let (found, expected) =
+        (with_gradients(inputs, kernel), on(&Device::flex(), || with_gradients(inputs, plain)));
     for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let size = expected.iter().fold(0.1_f64, |m, x| m.max(x.abs()));
         for (a, b) in found.iter().zip(expected) {
             assert!((a - b).abs() <= tolerance * size, "{what}, part {part}: {a} for {b} of {size}");
         }
+    }
+}
+
+/// A loss and its gradients are those of the definition.
+pub fn loss_by_definition(case: &Case) {
+    let logits = case.student();
+    let student = case.projection(&logits, case.vocab);
+    let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
+    let (hard, soft) = case.reference(&logits);
+    // How far apart scaled logits may be decides how exact single precision can be.
+    let spread = 1.0 + case.scale / case.mix.temperature;
+    let tolerance = 2e-6 * spread * (1.0 + case.mix.temperature * case.mix.temperature);
+    assert_near("hard", &numbers(losses.hard.clone()), &[hard], 2e-6 * (1.0 + case.scale));
+    assert_near("soft", &numbers(losses.soft.clone().unwrap()), &[soft], tolerance);
+    assert_near("total", &numbers(losses.total.clone()), &[case.total(&logits)], tolerance);
+
+    let gradients = losses.total.backward();
+    let head = numbers(student.head.grad(&gradients).unwrap());
+    let expected = differences(&logits, |logits| case.total(logits));
+    assert_near("gradient", &head, &turned(&expected, case.rows, case.vocab), 10.0 * tolerance);
+    // The hidden states' gradient is that of the logits times the head.
+    let hidden = numbers(student.hidden.grad(&gradients).unwrap());
+    let product = |row: usize, i: usize| -> f64 {
+        (0..case.vocab).map(|v| expected[row * case.vocab + v] * logits[i * case.vocab + v]).sum()
+    };
+    let n = case.rows;
+    let expected: Vec<f64> = (0..n * n).map(|place| product(place / n, place % n)).collect();
+    assert_near("hidden", &hidden, &expected, 10.0 * tolerance * (1.0 + case.scale * case.vocab as f64));
+}
+
+/// Losses of logits far apart, and their gradients, are finite.
+pub fn extreme_loss(case: &Case) {
+    let student = case.projection(&case.student(), case.vocab);
+    let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
+    let soft = numbers(losses.soft.clone().unwrap())[0];
+    assert!(soft.is_finite() && soft >= -1e-3 * case.mix.temperature.powi(2), "{soft}");
+    assert!(numbers(losses.hard.clone())[0].is_finite());
+    let gradients = losses.total.backward();
+    for gradient in [student.hidden.grad(&gradients), student.head.grad(&gradients)] {
+        assert!(numbers(gradient.unwrap()).iter().all(|g| g.is_finite()));
+    }
+    // A row's gradient in the logits sums to zero where a softmax comes last.
+    let (hard, expected) = case.reference(&case.student());
+    let found = numbers(losses.hard)[0];
+    assert!((found - hard).abs() <= 1e-4 * (1.0 + hard), "hard {found} for {hard}");
+    if matches!(
+        case.mix.divergence,
+        Some(Divergence::ForwardKl | Divergence::TotalVariation | Divergence::LogitMse)
+    ) {
+        let allowed = 1e-3 * (expected.abs() + case.mix.temperature.powi(2));
+        assert!((soft - expected).abs() <= allowed, "soft {soft} for {expected}");
+    }
+}
+
+/// What is measured is the sum of what the loss averages.
+pub fn measured_sums(case: &Case) {
+    let (student, n) = (case.projection(&case.student(), case.vocab), case.rows as f64);
+    let losses = distillation_loss(student.clone(), Some(case.taught()), case.target_tensor(), &case.mix);
+    let measured = measure(student, Some(case.taught()), case.target_tensor(), &case.mix);
+    let teacher = measured.teacher.unwrap();
+    assert_eq!(measured.rows, case.rows as u64);
+    assert_near("hard", &[measured.hard / n], &numbers(losses.hard), 1e-5);
+    assert_near("soft", &[teacher.soft.unwrap() / n], &numbers(losses.soft.unwrap()), 1e-5);
+
+    let best = |logits: &[f64], width: usize| -> Vec<usize> {
+        let row = |row: &[f64]| (0..case.vocab).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        logits.chunks(width).map(row).collect()
+    };
+    let (student, teacher_best) =
+        (best(&case.student(), case.vocab), best(&case.teacher(), case.vocab + case.extra));
+    let same = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count() as u64;
+    assert_eq!(measured.correct, same(&student, &case.targets()));
+    assert_eq!(teacher.correct, same(&teacher_best, &case.targets()));
+    assert_eq!(teacher.agreed, same(&student, &teacher_best));
+}
+
+/// Each operation is that of the reference.
+pub fn operations_of_the_reference(n: usize, width: usize, out: [usize; 3], seed: u32, bf16: bool) {
+    let seed = u64::from(seed);
+    // In bfloat16 each product's operands are off by up to 1/256.
+    let (precision, tolerance) = if bf16 { (Precision::Bf16, 2e-2) } else { (Precision::F32, 1e-5) };
+    let products = Products { precision, packed: None };
+    let input = |which: u64, rows: usize, columns: usize| {
+        ([rows, columns], noise(seed.wrapping_add(which), rows * columns))
+    };
+    let [a, b, c] = out;
+    agree(
+        "linear",
+        tolerance,
+        &[input(0, n, width), input(1, a, width), input(2, b, width), input(3, c, width)],
+        |t| linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], &products),
+        |t| reference::linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], Precision::F32),
+    );
+    agree(
+        "linear_add",
+        tolerance,
+        &[input(0, n, width), input(1, a, width), input(2, n, a)],
+        |t| linear_add(t[0].clone(), t[1].clone(), t[2].clone(), &products),
+        |t| reference::linear_add(t[0].clone(), t[1].clone(), t[2].clone(), Precision::F32),
+    );
+    // Where x is near nothing its gradient is the small difference of large numbers.
+    agree(
+        "rms_norm",
+        1e-4,
+        &[input(0, n, width), input(1, 1, width)],
+        |t| rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5),
+        |t| reference::rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5),
+    );
+    agree(
+        "swiglu",
+        1e-5,
+        &[input(0, n, 2 * width)],
+        |t| swiglu(t[0].clone() * 3.0),
+        |t| reference::swiglu(t[0].clone() * 3.0),
+    );
+    let rows: Vec<i64> = (0..n).map(|i| ((i * i + i / 3) % a) as i64).collect();
+    let rows = || Tensor::<1, Int>::from_data(TensorData::new(rows.clone(), [n]), &device());
+    agree(
+        "embed",
+        1e-5,
+        &[input(0, a, width)],
+        |t| embed(rows(), t[0].clone()),
+        |t| reference::embed(rows(), t[0].clone()),
+    );
+    let sizes = Heads {
+        batch: 1 + n % 3,
+        sequence: n,
+        heads: (1 + b % 3) * (1 + c % 2),
+        kv_heads: 1 + c % 2,
+        head_dim: 2 * (1 + width / 8),
+    };
+    let frequencies: Vec<f64> = (0..sizes.head_dim / 2).map(|i| 0.5_f64.powi(i as i32)).collect();
+    let table = || RotaryTable::new(&frequencies, n + 1, &device());
+    let row = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim;
+    agree(
+        "attention",
+        tolerance,
+        &[input(0, sizes.batch * n, row)],
+        |t| causal_attention(t[0].clone() * 2.0, &table(), sizes, precision),
+        |t| reference::causal_attention(t[0].clone() * 2.0, &table(), sizes, Precision::F32),
+    );
+}
+
+/// A loss, its gradients and what is measured are those of the reference.
+pub fn loss_of_the_reference(case: &Case) {
+    let run = |plain: bool| {
+        let student = case.projection(&case.student(), case.vocab);
+        let (teacher, targets) = (Some(case.taught()), case.target_tensor());
+        let losses = if plain {
+            reference::distillation_loss(student.clone(), teacher, targets, &case.mix)
+        } else {
+            distillation_loss(student.clone(), teacher, targets, &case.mix)
+        };
+        // Twice the loss, so that what comes from above counts.
+        let gradients = (losses.total.clone() * 2.0).backward();
+        let of = |t: &Tensor<2>| numbers(t.grad(&gradients).unwrap());
+        [numbers(losses.total), numbers(losses.hard), of(&student.hidden), of(&student.head)]
+    };
+    let tolerance = 4e-5 * (1.0 + case.scale) * (1.0 + case.mix.temperature.powi(2));
+    for (found, expected) in run(false).iter().zip(&on(&Device::flex(), || run(true))) {
+        assert_near("loss", found, expected, tolerance);
+    }
+    let measured = |plain: bool| {
+        let student = case.projection(&case.student(), case.vocab);
+        let of = if plain { reference::measure } else { measure };
+        of(student, Some(case.taught()), case.target_tensor(), &case.mix)
+    };
+    let (found, expected) = (measured(false), on(&Device::flex(), || measured(true)));
+    let (taught, plain) = (found.teacher.unwrap(), expected.teacher.unwrap());
+    assert_eq!(
+        (found.rows, found.correct, taught.agreed, taught.correct),
+        (expected.rows, expected.correct, plain.agreed, plain.correct)
+    );
+    assert_near("hard", &[found.hard, taught.hard], &[expected.hard, plain.hard], tolerance);
+    assert_near("soft", &[taught.soft.unwrap()], &[plain.soft.unwrap()], tolerance);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn losses_and_gradients_are_those_of_the_definition(case in case(0.1..8.0f64)) {
+        prop_assume!(!case.is_at_a_kink(&case.student()));
+        loss_by_definition(&case);
+    }
+
+    #[test]
+    fn extreme_logits_give_finite_losses_and_gradients(case in case(prop_oneof![Just(1e4), Just(1e3), 10.0..1e4f64])) {
+        extreme_loss(&case);
+    }
+
+    #[test]
+    fn measuring_gives_the_sums_that_the_loss_averages(case in case(0.1..8.0f64)) {
+        measured_sums(&case);
+    }
+}
+
+#[test]
+pub fn rows_in_many_chunks_give_the_loss_and_gradient_of_one() {
+    // More rows than a chunk has; each third of them is less than one.
+    let (rows, vocab, width) = (384, 640, 4);
+    let mix = Distillation { divergence: Some(Divergence::ReverseKl), temperature: 2.0, hard_weight: 0.4 };
+    let hidden = noise(1, rows * width);
+    let head = noise(2, vocab * width);
+    let targets: Vec<i64> = (0..rows as i64).map(|row| row * 5 % vocab as i64).collect();
+    let run = |first: usize, count: usize| {
+        let part = &hidden[first * width..(first + count) * width];
+        let student = Projection::new(tensor(part, [count, width]), tensor(&head, [vocab, width]));
+        let teacher = Projection::new(student.hidden.clone() * 1.5, student.head.clone() * 1.1);
+        let targets = TensorData::new(targets[first..first + count].to_vec(), [count]);
+        let targets = Tensor::from_data(targets, &device());
+        let losses = distillation_loss(student.clone(), Some(teacher.into()), targets, &mix);
+        let gradients = losses.total.backward();
+        (numbers(losses.total)[0], numbers(student.head.grad(&gradients).unwrap()))
+    };
+    let (whole, gradient) = run(0, rows);
+    let parts: Vec<_> = (0..3).map(|part| run(part * 128, 128)).collect();
+    let mean = parts.iter().map(|(total, _)| total).sum::<f64>() / 3.0;
+    assert!((whole - mean).abs() < 1e-6 * whole.abs(), "{whole} for {mean}");
+    let scale = gradient.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    for (index, found) in gradient.iter().enumerate() {
+        let expected = parts.iter().map(|(_, gradient)| gradient[index]).sum::<f64>() / 3.0;
+        assert!((found - expected).abs() < 1e-5 * scale, "{found} for {expected}");
     }
 }
 
@@ -418,77 +539,12 @@ proptest! {
         n in 1..70usize, width in 1..80usize, out in [1..50usize, 1..50, 1..50], seed in any::<u32>(),
         bf16 in any::<bool>(),
     ) {
-        let seed = u64::from(seed);
-        // In bfloat16 each product's operands are off by up to 1/256.
-        let (precision, tolerance) =
-            if bf16 { (Precision::Bf16, 2e-2) } else { (Precision::F32, 1e-5) };
-        let products = Products { precision, packed: None };
-        let input = |which: u64, rows: usize, columns: usize| {
-            ([rows, columns], noise(seed.wrapping_add(which), rows * columns))
-        };
-        let [a, b, c] = out;
-        agree("linear", tolerance,
-            &[input(0, n, width), input(1, a, width), input(2, b, width), input(3, c, width)],
-            |t| linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], &products),
-            |t| reference::linear(t[0].clone(), [t[1].clone(), t[2].clone(), t[3].clone()], Precision::F32));
-        agree("linear_add", tolerance,
-            &[input(0, n, width), input(1, a, width), input(2, n, a)],
-            |t| linear_add(t[0].clone(), t[1].clone(), t[2].clone(), &products),
-            |t| reference::linear_add(t[0].clone(), t[1].clone(), t[2].clone(), Precision::F32));
-        // Where x is near nothing its gradient is the small difference of large numbers.
-        agree("rms_norm", 1e-4, &[input(0, n, width), input(1, 1, width)],
-            |t| rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5),
-            |t| reference::rms_norm(t[0].clone(), t[1].clone().reshape([width]), 1e-5));
-        agree("swiglu", 1e-5, &[input(0, n, 2 * width)],
-            |t| swiglu(t[0].clone() * 3.0), |t| reference::swiglu(t[0].clone() * 3.0));
-        let rows: Vec<i64> = (0..n).map(|i| ((i * i + i / 3) % a) as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &Device::flex());
-        agree("embed", 1e-5, &[input(0, a, width)],
-            |t| embed(rows.clone(), t[0].clone()), |t| reference::embed(rows.clone(), t[0].clone()));
-        let sizes = Heads {
-            batch: 1 + n % 3, sequence: n, heads: (1 + b % 3) * (1 + c % 2), kv_heads: 1 + c % 2,
-            head_dim: 2 * (1 + width / 8),
-        };
-        let frequencies: Vec<f64> = (0..sizes.head_dim / 2).map(|i| 0.5_f64.powi(i as i32)).collect();
-        let table = RotaryTable::new(&frequencies, n + 1, &Device::flex());
-        let row = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim;
-        agree("attention", tolerance, &[input(0, sizes.batch * n, row)],
-            |t| causal_attention(t[0].clone() * 2.0, &table, sizes, precision),
-            |t| reference::causal_attention(t[0].clone() * 2.0, &table, sizes, Precision::F32));
+        operations_of_the_reference(n, width, out, seed, bf16);
     }
 
     #[test]
     fn the_loss_is_that_of_the_reference(case in case(0.1..8.0f64)) {
         prop_assume!(!case.is_at_a_kink(&case.student()));
-        let run = |plain: bool| {
-            let student = case.projection(&case.student(), case.vocab);
-            let (teacher, targets) = (Some(case.taught()), case.target_tensor());
-            let losses = if plain {
-                reference::distillation_loss(student.clone(), teacher, targets, &case.mix)
-            } else {
-                distillation_loss(student.clone(), teacher, targets, &case.mix)
-            };
-            // Twice the loss, so that what comes from above counts.
-            let gradients = (losses.total.clone() * 2.0).backward();
-            let of = |t: &Tensor<2>| numbers(t.grad(&gradients).unwrap());
-            [numbers(losses.total), numbers(losses.hard), of(&student.hidden), of(&student.head)]
-        };
-        let tolerance = 4e-5 * (1.0 + case.scale) * (1.0 + case.mix.temperature.powi(2));
-        for (found, expected) in run(false).iter().zip(&run(true)) {
-            assert_near("loss", found, expected, tolerance);
-        }
-        let measured = |plain: bool| {
-            let student = case.projection(&case.student(), case.vocab);
-            let of = if plain { reference::measure } else { measure };
-            of(student, Some(case.taught()), case.target_tensor(), &case.mix)
-        };
-        let (found, expected) = (measured(false), measured(true));
-        let (taught, plain) = (found.teacher.unwrap(), expected.teacher.unwrap());
-        prop_assert_eq!(
-            (found.rows, found.correct, taught.agreed, taught.correct),
-            (expected.rows, expected.correct, plain.agreed, plain.correct)
-        );
-        assert_near("hard", &[found.hard, taught.hard], &[expected.hard, plain.hard], tolerance);
-        assert_near("soft", &[taught.soft.unwrap()], &[plain.soft.unwrap()], tolerance);
+        loss_of_the_reference(&case);
     }
 }

@@ -6,6 +6,8 @@ mod compare;
 mod damage;
 mod experiment_docs;
 mod golden;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod gpu;
 mod kernels;
 mod leases;
 mod report;

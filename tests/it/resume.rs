@@ -75,7 +75,8 @@ fn step_of_checkpoint(bench: &Bench) -> u64 {
     bench.dir.checkpoint().state().unwrap().expect("a checkpoint").step
 }
 
-fn resumes_after_every_row(precision: Precision) {
+/// Interrupts a run after each of its rows, and lets it finish.
+pub fn resumes_after_every_row(precision: Precision) {
     let config = config(precision);
     let (whole, _, seen) = finish(&Bench::new(), &config);
     let rows = seen.rows.len();

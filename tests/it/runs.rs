@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::checkpoint::size;
+use crate::support::device::device;
 use crate::support::{close, golden};
 
 /// The run that made the golden curves: MiniMind's recipe on the golden models and batches.
@@ -139,7 +140,7 @@ impl Bench {
             dir: &self.dir,
             teacher_dir: None,
             cache_dir: &cache,
-            device: Device::flex(),
+            device: device(),
             until: None,
         };
         distill::train(&job, seen, stop)
@@ -170,7 +171,7 @@ fn assert_curve(found: &[MetricRow], name: &str) {
 }
 
 #[test]
-fn a_run_reproduces_the_curve_of_pytorch() {
+pub fn a_run_reproduces_the_curve_of_pytorch() {
     let bench = Bench::new();
     let (outcome, seen) = bench.run(golden_config());
     let summary = finished(outcome);
@@ -184,7 +185,7 @@ fn a_run_reproduces_the_curve_of_pytorch() {
 }
 
 #[test]
-fn a_run_in_bfloat16_follows_the_curve_within_a_hundredth() {
+pub fn a_run_in_bfloat16_follows_the_curve_within_a_hundredth() {
     let bench = Bench::new();
     let mut config = golden_config();
     config.train.precision = Precision::Bf16;
@@ -208,7 +209,7 @@ fn a_run_in_bfloat16_follows_the_curve_within_a_hundredth() {
 }
 
 #[test]
-fn a_run_with_accumulation_reproduces_the_curve_of_pytorch() {
+pub fn a_run_with_accumulation_reproduces_the_curve_of_pytorch() {
     let bench = Bench::new();
     let mut config = golden_config();
     // Twice the file: six batches an epoch, so that steps of two do not meet its end.
@@ -260,7 +261,7 @@ fn large_products_give_equal_bits_whatever_the_threads() {
 }
 
 #[test]
-fn a_run_on_text_is_measured_and_leaves_a_model_with_its_tokenizer() {
+pub fn a_run_on_text_is_measured_and_leaves_a_model_with_its_tokenizer() {
     let bench = Bench::new();
     let mut config = text_config(&bench);
     config.evaluate.every = 2;
@@ -383,7 +384,7 @@ fn the_model_with_the_lowest_held_out_loss_is_kept() {
 }
 
 #[test]
-fn rows_between_steps_hold_means_and_the_last_step_has_a_row() {
+pub fn rows_between_steps_hold_means_and_the_last_step_has_a_row() {
     let all = Bench::new();
     finished(all.run(golden_config()).0);
     let some = Bench::new();
@@ -401,7 +402,7 @@ fn rows_between_steps_hold_means_and_the_last_step_has_a_row() {
 }
 
 #[test]
-fn a_loss_that_is_no_longer_finite_ends_the_run_as_diverged() {
+pub fn a_loss_that_is_no_longer_finite_ends_the_run_as_diverged() {
     // One step too large to survive: seen at the next step, or after the last.
     for steps in [5, 1] {
         let bench = Bench::new();

@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub mod checkpoint;
+pub mod device;
 pub mod reference;
 pub mod sweep;
 
