@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod compare;
+mod devices;
 mod gc;
 mod logs;
 mod ls;
@@ -84,6 +85,8 @@ enum Command {
     Bench(bench::Args),
     /// See and clear what is kept so as not to be computed again.
     Cache(cache::Args),
+    /// List what runs can be placed on.
+    Devices(devices::Args),
     /// Print the JSON Schema of experiment files, for editors.
     Schema(schema::Args),
     /// Work with tokenizers.
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args, &cli.global),
         Command::Bench(args) => bench::run(args),
         Command::Cache(args) => cache::run(args, &cli.global),
+        Command::Devices(args) => devices::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Toydata(args) => toydata::run(args),

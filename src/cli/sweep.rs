@@ -27,6 +27,9 @@ pub struct Args {
     /// `slurm.max_tasks`.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
+    /// Where to place runs, as `cpu` or `cuda:0,2`; left out, on the processors. See `kdx devices`.
+    #[arg(long, value_name = "DEVICES", value_parser = schedule::parse_devices)]
+    devices: Option<Devices>,
     /// Only these runs, by their ids or the first digits of them, and the teachers that they need.
     #[arg(long = "run", value_name = "RUN")]
     runs: Vec<String>,
@@ -55,6 +58,9 @@ enum Executor {
     /// As jobs of a Slurm cluster, over a store that its nodes share; see `[slurm]`.
     Slurm,
 }
+
+/// Named, so that one option takes them all.
+type Devices = Vec<DeviceName>;
 
 /// Exit code of a sweep that the user stopped, as a shell gives it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
@@ -192,16 +198,25 @@ fn options(
 ) -> miette::Result<Options> {
     let threads = schedule::cpu_threads();
     let is_fixed = args.jobs.is_some() || matches!(resources.per_device, PerDevice::Count(_));
-    let slots = match (args.jobs, resources.per_device) {
+    let slots_of = |device: &DeviceName| match (args.jobs, resources.per_device) {
         (Some(jobs), _) => usize::try_from(jobs).unwrap_or(usize::MAX),
         (None, PerDevice::Count(count)) => count,
+        (None, PerDevice::Auto(_)) if !device.is_cpu() => 1,
         // As many as there are processors for them; memory is looked at when each is started.
         (None, PerDevice::Auto(_)) => (threads / resources.threads.max(1)).max(1),
     };
+    let devices = args.devices.clone().unwrap_or_else(|| vec![DeviceName::Cpu]);
+    for device in &devices {
+        device.to_burn()?;
+    }
+    // In turn, so that a sweep of few runs uses all devices.
+    let most = devices.iter().map(|device| slots_of(device).min(pending)).max().unwrap_or(1);
+    let rounds = (0..most).flat_map(|round| devices.iter().filter(move |&device| round < slots_of(device)));
+    let slots = rounds.take(pending).cloned().collect();
     Ok(Options {
         program: std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
         store,
-        slots: vec![DeviceName::Cpu; slots.min(pending)],
+        slots,
         threads,
         threads_per_worker: (resources.threads > 0).then_some(resources.threads),
         memory: schedule::memory().map(|(_, free)| free).filter(|_| !is_fixed),

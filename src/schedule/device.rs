@@ -120,6 +120,57 @@ impl DeviceName {
     }
 }
 
+/// A device that this machine has.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its name.
+    pub name: DeviceName,
+    /// What it is, in the words of its driver.
+    pub description: String,
+}
+
+/// What runs can be placed on here: the processors first, then the GPUs of each interface that is built in.
+/// GPUs are opened to ask for their names.
+pub fn inventory() -> Vec<Found> {
+    let threads = cpu_threads();
+    let cpu = format!("{threads} processor{}", if threads == 1 { "" } else { "s" });
+    let mut found = vec![Found { name: DeviceName::Cpu, description: cpu }];
+    for interface in Interface::ALL {
+        for (index, device) in devices(interface).into_iter().enumerate() {
+            found.push(Found { name: DeviceName::Gpu(interface, index), description: describe(&device) });
+        }
+    }
+    found
+}
+
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn describe(device: &Device) -> String {
+    device.identity().map_or_else(String::new, |identity| identity.name)
+}
+
+#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+fn describe(_device: &Device) -> String {
+    String::new()
+}
+
+/// Reads names with commas between, as `cpu` or `cuda:0,2`: a number alone is of the interface before it.
+///
+/// # Errors
+/// As for a [`DeviceName`].
+pub fn parse_devices(text: &str) -> Result<Vec<DeviceName>, DeviceError> {
+    let mut names: Vec<DeviceName> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let name = match (names.last(), part.parse::<usize>()) {
+            (Some(DeviceName::Gpu(interface, _)), Ok(index)) => DeviceName::Gpu(*interface, index),
+            _ => part.parse()?,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
 /// The devices of an interface; none where its driver is not installed.
 fn devices(interface: Interface) -> Vec<Device> {
     match interface {
@@ -168,5 +219,20 @@ mod tests {
             assert_eq!(text.parse::<DeviceName>(), Err(DeviceError::Unknown(text.to_owned())), "{text}");
         }
         assert!(DeviceName::Cpu.to_burn().is_ok());
+    }
+
+    #[test]
+    fn a_list_of_devices_says_each_interface_once() {
+        assert_eq!(parse_devices("cpu, cpu"), Ok(vec![DeviceName::Cpu]));
+        assert_eq!(parse_devices("1"), Err(DeviceError::Unknown("1".to_owned())));
+        assert_eq!(parse_devices("cpu,"), Err(DeviceError::Unknown(String::new())));
+        let several = parse_devices("cuda:0,2,cpu");
+        if Interface::Cuda.is_built_in() {
+            let gpu = |index| DeviceName::Gpu(Interface::Cuda, index);
+            assert_eq!(several, Ok(vec![gpu(0), gpu(2), DeviceName::Cpu]));
+        } else {
+            assert_eq!(several, Err(DeviceError::NotBuilt("cuda")));
+        }
+        assert_eq!(inventory()[0].name, DeviceName::Cpu);
     }
 }

@@ -33,8 +33,8 @@ pub struct Options {
     pub threads: usize,
     /// CPU threads of each worker, where the user fixed them.
     pub threads_per_worker: Option<usize>,
-    /// Bytes that the runs of one device may take together, by their estimates; none for no limit. A run
-    /// that takes more than this by itself is started when it has the device for itself.
+    /// Bytes that the runs on the processors may take together, by their estimates; none for no limit. A run
+    /// that takes more than this by itself is started when it has them for itself.
     pub memory: Option<u64>,
     /// Times a run is tried before it is given up.
     pub attempts: u32,
@@ -265,7 +265,9 @@ impl<'a> Dispatcher<'a> {
             }
             taken = taken.saturating_add(self.board.job(running.index).estimate.memory);
         }
-        self.options.memory.is_none_or(|memory| taken <= memory)
+        // What a graphics processor has is not known: there the user says how many runs it takes.
+        let is_cpu = self.options.slots[slot].is_cpu();
+        !is_cpu || self.options.memory.is_none_or(|memory| taken <= memory)
     }
 
     /// What runs in the other slots of the same device.

@@ -18,7 +18,7 @@ mod watch;
 mod worker;
 
 pub use board::{Board, JobResult, Verdict};
-pub use device::{DeviceError, DeviceName, Interface, cpu_threads, memory};
+pub use device::{DeviceError, DeviceName, Found, Interface, cpu_threads, inventory, memory, parse_devices};
 pub use dispatcher::{Options, Watcher, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
