@@ -184,18 +184,18 @@ fn the_watching_ends_when_nobody_works_any_more() {
     let place = lone("1000000");
     let sweep = spawn(&place, &[]);
     worker(&only(&place));
-    let watch = place
-        .command(&["watch", "tiny", "--patience", "3"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    std::thread::sleep(Duration::from_millis(1500));
+    let said = place.path().join("watch.log");
+    let mut watch = place.command(&["watch", "tiny", "--patience", "3"]);
+    watch.stdout(Stdio::piped()).stderr(fs::File::create(&said).expect("a file"));
+    let watch = watch.spawn().expect("kdx starts");
+    let words = || fs::read_to_string(&said).unwrap_or_default();
+    wait_for("the run to be seen", || words().contains("started"));
     signal(sweep.id(), Signal::INT);
     assert_eq!(sweep.wait_with_output().expect("kdx ends").status.code(), Some(130));
-    let output = watch.expect("kdx starts").wait_with_output().expect("kdx ends");
-    let text = both(&output);
+    let output = watch.wait_with_output().expect("kdx ends");
+    let text = both(&output) + &words();
     assert_eq!(output.status.code(), Some(130), "{text}");
-    assert!(text.contains("started") && text.contains("1 not done; no worker runs any more"), "{text}");
+    assert!(text.contains("1 not done; no worker runs any more"), "{text}");
 }
 
 #[test]
