@@ -6,11 +6,14 @@ use super::*;
 use half::bf16;
 use proptest::prelude::*;
 
-/// Output, log Σ e^score and, from `dout`, the gradients of q, k, v: all scores written out.
-fn reference(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> [Vec<f64>; 5] {
+/// Output, log Σ e^score and, from `dout`, the gradients of q, k, v: all scores written out. Then the same five with the
+/// sizes of all terms summed: what rounding errors are relative to, however much the terms cancel.
+fn reference(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> [[Vec<f64>; 5]; 2] {
     let AttentionShape { batch, seq, heads, kv_heads, d } = *shape;
     let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * seq]);
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+    let [mut out_size, mut dq_size] = [(); 2].map(|()| vec![0.0; q.len()]);
+    let [mut dk_size, mut dv_size] = [(); 2].map(|()| vec![0.0; k.len()]);
     let scale = 1.0 / (d as f64).sqrt();
     for b in 0..batch {
         for head in 0..heads {
@@ -27,19 +30,28 @@ fn reference(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], dout: &[f6
                 let p: Vec<f64> = scores.iter().map(|x| (x - max).exp() / sum).collect();
                 let dp = dots(dout, query(i), v);
                 let delta: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                // It comes from the output, whose rounding errors it has.
+                let size = |j: usize| (0..d).map(|c| (dout[query(i) + c] * v[key(j) + c]).abs()).sum::<f64>();
+                let delta_size: f64 = p.iter().enumerate().map(|(j, p)| p * size(j)).sum();
                 for j in 0..=i {
                     let ds = p[j] * (dp[j] - delta) * scale;
+                    let ds_size = p[j] * (dp[j].abs() + delta_size) * scale;
                     for c in 0..d {
                         out[query(i) + c] += p[j] * v[key(j) + c];
                         dv[key(j) + c] += p[j] * dout[query(i) + c];
                         dq[query(i) + c] += ds * k[key(j) + c];
                         dk[key(j) + c] += ds * q[query(i) + c];
+                        out_size[query(i) + c] += p[j] * v[key(j) + c].abs();
+                        dv_size[key(j) + c] += p[j] * dout[query(i) + c].abs();
+                        dq_size[query(i) + c] += ds_size * k[key(j) + c].abs();
+                        dk_size[key(j) + c] += ds_size * q[query(i) + c].abs();
                     }
                 }
             }
         }
     }
-    [out, lse, dq, dk, dv]
+    let lse_size = lse.iter().map(|lse: &f64| 1.0 + lse.abs()).collect();
+    [[out, lse, dq, dk, dv], [out_size, lse_size, dq_size, dk_size, dv_size]]
 }
 
 fn wide(x: &[f32]) -> Vec<f64> {
@@ -53,9 +65,9 @@ fn the_reference_gradient_agrees_with_finite_differences() {
         [wide(&noise(1, shape.queries())), wide(&noise(2, shape.keys())), wide(&noise(3, shape.keys()))];
     let dout = wide(&noise(4, shape.queries()));
     let objective = |x: &[Vec<f64>; 3]| -> f64 {
-        reference(&shape, &x[0], &x[1], &x[2], &dout)[0].iter().zip(&dout).map(|(a, b)| a * b).sum()
+        reference(&shape, &x[0], &x[1], &x[2], &dout)[0][0].iter().zip(&dout).map(|(a, b)| a * b).sum()
     };
-    let [_, _, gradients @ ..] = reference(&shape, &inputs[0], &inputs[1], &inputs[2], &dout);
+    let [[_, _, gradients @ ..], _] = reference(&shape, &inputs[0], &inputs[1], &inputs[2], &dout);
     for (which, gradient) in gradients.iter().enumerate() {
         for i in 0..gradient.len() {
             let (mut up, mut down) = (inputs.clone(), inputs.clone());
@@ -115,25 +127,21 @@ fn check(shape: AttentionShape, size: f32, seed: u64) {
     let k = round(noise(seed + 1, shape.keys()), 1.0);
     let v = round(noise(seed + 2, shape.keys()), 1.0);
     let dout = round(noise(seed + 3, shape.queries()), 1.0);
-    let expected = reference(&shape, &wide(&q), &wide(&k), &wide(&v), &wide(&dout));
+    let [expected, sizes] = reference(&shape, &wide(&q), &wide(&k), &wide(&v), &wide(&dout));
     for isa in Isa::available() {
         for precision in PRECISIONS {
             let path = AttentionPath { isa, precision };
             let found = run(path, shape, [&q, &k, &v], &dout);
-            // The inputs are bfloat16 numbers: what is rounded further are probabilities and their gradients.
-            let rounding = if precision == Precision::Bf16 { 1e-2 } else { 2e-6 * f64::from(1.0 + size) };
-            for (name, (found, expected)) in
-                ["out", "lse", "dq", "dk", "dv"].iter().zip(found.iter().zip(&expected))
-            {
-                // Where one key takes all, gradients are differences of equal numbers: what is left is rounding, of
-                // numbers as large as the queries.
-                let floor = 0.1 + 0.005 * f64::from(size);
-                let largest = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-                for (&x, y) in found.iter().zip(expected) {
+            // Scores are sums of numbers as large as the queries. The inputs are bfloat16 numbers: what is rounded
+            // further, with an error of 2^-8 each, are probabilities and their gradients.
+            let rounding = 2e-6 * f64::from(1.0 + size)
+                + if precision == Precision::Bf16 { 2.0_f64.powi(-7) } else { 0.0 };
+            for (i, name) in ["out", "lse", "dq", "dk", "dv"].iter().enumerate() {
+                for ((&x, y), terms) in found[i].iter().zip(&expected[i]).zip(&sizes[i]) {
                     let error = (f64::from(x) - y).abs();
                     assert!(
-                        error <= rounding * (largest + floor),
-                        "{path:?} {shape:?} {size} {name}: {x} {y} of {largest}"
+                        error <= rounding * terms + 1e-6,
+                        "{path:?} {shape:?} {size} {name}: {x} {y}, terms {terms}"
                     );
                 }
             }

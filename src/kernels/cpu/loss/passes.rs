@@ -212,7 +212,7 @@ simd_fn! {
 
 /// Probabilities that are nearer to each other than this, relatively, are taken for equal: logits in single precision
 /// cannot tell which is larger, and at the kink zero is a derivative of the difference as good as any.
-const EQUAL: f32 = 1.0 / (1 << 18) as f32;
+pub(super) const EQUAL: f32 = 1.0 / (1 << 18) as f32;
 
 simd_fn! {
     /// From e^a and e^b: t := u. Returns ½ Σ |p − q| and Σ u.

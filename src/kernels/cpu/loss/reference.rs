@@ -109,6 +109,19 @@ pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<
     d
 }
 
+/// How far a row's gradient may move, its elements taken together, where logits are known to within `doubt`:
+/// the total variation's derivative by a word's probability jumps where student and teacher agree on it, and
+/// rounding decides on which side such a word falls. The other kinds have no such jump.
+fn jumps(config: &LossConfig, s: &[f64], t: &[f64], doubt: f64) -> f64 {
+    if config.soft != Soft::TotalVariation {
+        return 0.0;
+    }
+    let temperature = f64::from(config.temperature);
+    let (lq, lp) = (log_softmax(s, temperature), log_softmax(t, temperature));
+    let undecided = lq.iter().zip(&lp).filter(|(lq, lp)| (**lq - **lp).abs() <= doubt);
+    2.0 * (1.0 - config.weight()) * temperature * undecided.map(|(lq, _)| lq.exp()).sum::<f64>()
+}
+
 /// All of it: losses, and gradients by hidden states and head, from logits computed in f64.
 pub struct Expected {
     pub hard: f64,
@@ -116,6 +129,8 @@ pub struct Expected {
     pub total: f64,
     pub hidden: Vec<f64>,
     pub head: Vec<f64>,
+    /// What the gradients of the logits may differ by, over all rows, for the words that `doubt` leaves undecided.
+    pub jumps: f64,
 }
 
 pub struct Inputs<'a> {
@@ -130,7 +145,8 @@ fn logits(hidden: &[f64], width: usize, head: &[f64], v: usize) -> Vec<f64> {
     (0..v).map(|j| dot(hidden, &head[j * width..][..width])).collect()
 }
 
-pub fn expected(config: &LossConfig, inputs: &Inputs) -> Expected {
+/// `doubt`: by how much the tested logarithms of probabilities may be off.
+pub fn expected(config: &LossConfig, inputs: &Inputs, doubt: f64) -> Expected {
     let (hidden, width, head) = inputs.student;
     let (t_hidden, t_width, t_head) = inputs.teacher;
     let v = inputs.v;
@@ -141,6 +157,7 @@ pub fn expected(config: &LossConfig, inputs: &Inputs) -> Expected {
         total: 0.0,
         hidden: vec![0.0; hidden.len()],
         head: vec![0.0; v * width],
+        jumps: 0.0,
     };
     for (i, &y) in inputs.targets.iter().enumerate() {
         if y == IGNORED {
@@ -151,6 +168,7 @@ pub fn expected(config: &LossConfig, inputs: &Inputs) -> Expected {
         let t = logits(&t_hidden[i * t_width..][..t_width], t_width, t_head, v);
         e.hard += hard(&s, y as usize) / count;
         e.soft += soft(config.soft, &s, &t, config.temperature.into()) / count;
+        e.jumps += jumps(config, &s, &t, doubt) / count;
         for (j, d) in gradient(config, &s, &t, y as usize).into_iter().enumerate() {
             for k in 0..width {
                 e.hidden[i * width + k] += d / count * head[j * width + k];
