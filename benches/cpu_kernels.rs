@@ -158,11 +158,11 @@ fn losses(isa: Isa) {
             let peak = peak(isa, precision);
             let (hidden, weight) = (noise(n * width), noise(v * width));
             let (t_hidden, t_weight) = (noise(n * t_width), noise(v * t_width));
-            let head = Head::new(isa, precision, MatRef::new(&weight, v, width), true);
-            let t_head = Head::new(isa, precision, MatRef::new(&t_weight, v, t_width), false);
+            let head = Head::new(isa, precision, MatRef::new(&weight, v, width));
+            let t_head = Head::new(isa, precision, MatRef::new(&t_weight, v, t_width));
             let targets: Vec<i32> = (0..n).map(|i| (i * 7 % v) as i32).collect();
             let (mut d_hidden, mut d_head) = (vec![0.0; n * width], vec![0.0; v * width]);
-            let pack = best(|| drop(Head::new(isa, precision, MatRef::new(&weight, v, width), true)));
+            let pack = best(|| drop(Head::new(isa, precision, MatRef::new(&weight, v, width))));
             let gflop = 2.0 * (n * v) as f64 * (3 * width + t_width) as f64 / 1e9;
             for (soft, temperature) in [
                 (Soft::ForwardKl, 1.0),
@@ -176,7 +176,12 @@ fn losses(isa: Isa) {
                     let student = Side { hidden: MatRef::new(&hidden, n, width), head: &head };
                     let teacher =
                         Teacher::Hidden(Side { hidden: MatRef::new(&t_hidden, n, t_width), head: &t_head });
-                    let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+                    let gradients = Gradients {
+                        scale: 1.0,
+                        weight: MatRef::new(&weight, v, width),
+                        hidden: &mut d_hidden,
+                        head: &mut d_head,
+                    };
                     black_box(distillation_loss(&config, student, Some(teacher), &targets, Some(gradients)));
                 });
                 println!(

@@ -11,7 +11,7 @@ mod sealed {
 }
 
 /// A number that matrices are made of, f32 or bfloat16; arithmetic is done in f32.
-pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
+pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync {
     /// Whether it is f32 itself.
     const IS_F32: bool;
     /// Widens, exactly.

@@ -29,7 +29,7 @@ impl PackedHead {
         let [_, hidden] = head.dims();
         let head = FlexTensor::from_data(head.without_autodiff().into_data());
         let rows = MatRef::new(&numbers(&head)[..vocab * hidden], vocab, hidden);
-        Self(Arc::new(OnceLock::from(Head::new(isa(), precision, rows, false))))
+        Self(Arc::new(OnceLock::from(Head::new(isa(), precision, rows))))
     }
 }
 
@@ -56,17 +56,15 @@ enum Packed {
 
 impl Packed {
     /// The first `vocab` rows of a head.
-    fn new(head: &FlexTensor, vocab: usize, how: &HeadProducts, gradient: bool) -> Self {
+    fn new(head: &FlexTensor, vocab: usize, how: &HeadProducts) -> Self {
         let [_, width] = dims(head);
         let pack = || {
             let rows = MatRef::new(&numbers(head)[..vocab * width], vocab, width);
-            Head::new(isa(), how.precision, rows, gradient)
+            Head::new(isa(), how.precision, rows)
         };
-        // A frozen head was packed without what gradients need, and perhaps for a narrower student.
+        // A frozen head was perhaps packed for a narrower student.
         match &how.packed {
-            Some(packed) if !gradient && packed.0.get_or_init(pack).vocabulary() == vocab => {
-                Self::Before(packed.clone())
-            }
+            Some(packed) if packed.0.get_or_init(pack).vocabulary() == vocab => Self::Before(packed.clone()),
             _ => Self::Now(pack()),
         }
     }
@@ -101,8 +99,7 @@ pub fn with_gradients(
     let [n, width] = dims(&hidden);
     let [vocab, _] = dims(&head);
     let (mut d_hidden, mut d_head) = (blank::<f32>([n, width]), blank::<f32>([vocab, width]));
-    let gradients =
-        Gradients { scale: 1.0, hidden: numbers_mut(&mut d_hidden), head: numbers_mut(&mut d_head) };
+    let gradients = [numbers_mut(&mut d_hidden), numbers_mut(&mut d_head)];
     let config = config(mix, false);
     let loss = run(&config, hidden, head, teacher, targets, how, Some(gradients));
     WithGradients {
@@ -162,17 +159,23 @@ fn run(
     teacher: Teacher<Flex>,
     targets: FlexTensor,
     how: &HeadProducts,
-    gradients: Option<Gradients>,
+    gradients: Option<[&mut [f32]; 2]>,
 ) -> Loss {
     let (hidden, head, targets) = (contiguous(hidden), contiguous(head), ids(targets));
     let [n, width] = dims(&hidden);
     let [vocab, _] = dims(&head);
-    let packed = Packed::new(&head, vocab, how, gradients.is_some());
+    let packed = Packed::new(&head, vocab, how);
+    let gradients = gradients.map(|[d_hidden, d_head]| Gradients {
+        scale: 1.0,
+        weight: MatRef::new(numbers(&head), vocab, width),
+        hidden: d_hidden,
+        head: d_head,
+    });
     let student = Side { hidden: MatRef::new(numbers(&hidden), n, width), head: packed.head() };
     match teacher {
         Teacher::None => kernel::distillation_loss::<f32, f32>(config, student, None, &targets, gradients),
         Teacher::Hidden { hidden, head, how } => {
-            let packed = Packed::new(&contiguous(head), vocab, &how, false);
+            let packed = Packed::new(&contiguous(head), vocab, &how);
             by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::Packed { hidden, head } => {

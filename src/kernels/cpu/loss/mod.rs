@@ -6,14 +6,18 @@
 //!
 //! 1. the student's and the teacher's logits: two products with packed weights;
 //! 2. per row, in the caches: maxima, exponentials and their sums, the losses, and the gradient of the logits
-//!    in the place of the student's logits ([`rows`]);
-//! 3. the chunk of `d_hidden`: gradient times weight;
+//!    ([`rows`]), rounded to what the products take.
+//!
+//! And for each group of chunks:
+//!
+//! 3. its part of `d_hidden`: gradient times weight, which is packed some rows at a time;
 //! 4. `d_head += gradientᵀ · hidden`.
 //!
 //! A chunk is as large as keeps both logits within [`CHUNK_BYTES`] and at most [`CHUNK_PANELS`] panels of rows
-//! (252 with 14): large enough that reading the weights (steps 1, 3) and reading and writing `d_head` (step 4)
-//! once per chunk is cheap beside the products, small enough that the logits stay in the last-level cache.
-//! It depends on the sizes alone, so the order of every sum does too.
+//! (252 with 14): large enough that reading the weights (step 1) once per chunk is cheap beside the products,
+//! small enough that the logits stay in the last-level cache. A group is as large as keeps the gradients of its
+//! logits within [`GROUP_BYTES`]: step 4 reads and writes all of `d_head`, far more than its operands, so the
+//! fewer groups there are the better. Both depend on the sizes alone, so the order of every sum does too.
 //!
 //! Definitions, with q = softmax(s/T) of the student, p of the teacher, means over rows that count:
 //! hard = mean cross-entropy at temperature 1; soft = T² · mean divergence ([`Soft`]), or the mean over rows and
@@ -30,9 +34,10 @@ use super::gemm::product;
 use super::isa::{Isa, Precision};
 use super::matrix::{Element, MatMut, MatRef, Shared};
 use super::micro::Tile;
-use super::pack::{PackedMatrix, Panels, pack, packed_len};
+use super::pack::{DEPTH, PackedMatrix, Panels, pack, packed_len};
 use super::scratch::Scratch;
 use super::{isa, simd};
+use half::bf16;
 use rayon::prelude::*;
 use rows::{Plan, RowLoss};
 
@@ -42,6 +47,12 @@ pub const IGNORED: i32 = -100;
 const CHUNK_BYTES: usize = 24 << 20;
 /// Row panels of a chunk.
 const CHUNK_PANELS: usize = 18;
+/// Bytes of the gradients of the logits of a group.
+const GROUP_BYTES: usize = 24 << 20;
+/// Bytes of the weight that are packed at a time for step 3.
+const WEIGHT_BYTES: usize = 8 << 20;
+/// Rows of the weight that are packed at a time are a multiple of these: a whole number of blocks of k.
+const WEIGHT_ROWS: usize = 2 * DEPTH;
 /// Rows that a task of step 2 takes.
 const TASK_ROWS: usize = 4;
 
@@ -98,20 +109,15 @@ impl LossConfig {
     }
 }
 
-/// An output layer's weight, packed for the products of the loss.
+/// An output layer's weight, packed for the logits.
 pub struct Head {
     logits: PackedMatrix,
-    gradient: Option<PackedMatrix>,
 }
 
 impl Head {
-    /// Packs `weight`, vocabulary × hidden size (of a teacher with more words, the first that count); also for
-    /// the gradient of the hidden states, where that is wanted.
-    pub fn new<T: Element>(isa: Isa, precision: Precision, weight: MatRef<T>, gradient: bool) -> Self {
-        Head {
-            logits: PackedMatrix::new(isa, precision, weight.t()),
-            gradient: gradient.then(|| PackedMatrix::new(isa, precision, weight)),
-        }
+    /// Packs `weight`, vocabulary × hidden size (of a teacher with more words, the first that count).
+    pub fn new<T: Element>(isa: Isa, precision: Precision, weight: MatRef<T>) -> Self {
+        Head { logits: PackedMatrix::new(isa, precision, weight.t()) }
     }
 
     /// Words of the vocabulary.
@@ -121,7 +127,7 @@ impl Head {
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.logits.bytes() + self.gradient.as_ref().map_or(0, PackedMatrix::bytes)
+        self.logits.bytes()
     }
 }
 
@@ -170,10 +176,12 @@ impl TopK<'_> {
     }
 }
 
-/// Where gradients go.
+/// Where gradients go, and what they take besides.
 pub struct Gradients<'a> {
     /// What they are multiplied by: the gradient of the whole with respect to this loss.
     pub scale: f32,
+    /// The student's output layer, of which its head was packed: vocabulary × hidden size.
+    pub weight: MatRef<'a>,
     /// Rows × hidden size; overwritten.
     pub hidden: &'a mut [f32],
     /// Vocabulary × hidden size; overwritten.
@@ -211,8 +219,7 @@ pub struct Agreement {
 /// Computes the loss of all rows and, if wanted, its gradients. `targets` holds a label for each row, or
 /// [`IGNORED`]. Precision and path are those of the student's head.
 ///
-/// Panics when shapes disagree, a label is outside the vocabulary, a soft loss has no teacher, or gradients are
-/// asked of a head packed without.
+/// Panics when shapes disagree, a label is outside the vocabulary, or a soft loss has no teacher.
 pub fn distillation_loss<S: Element, T: Element>(
     config: &LossConfig,
     student: Side<S>,
@@ -222,8 +229,6 @@ pub fn distillation_loss<S: Element, T: Element>(
 ) -> Loss {
     let (n, width) = (student.hidden.rows, student.hidden.columns);
     let v = student.head.vocabulary();
-    let (isa, precision) = (student.head.logits.isa(), student.head.logits.precision());
-    let tile = Tile::new(isa, precision);
     assert_eq!(targets.len(), n, "one target for each row");
     assert!(
         targets.iter().all(|&y| y == IGNORED || (0..v as i64).contains(&y.into())),
@@ -243,8 +248,9 @@ pub fn distillation_loss<S: Element, T: Element>(
         None => {}
     }
     if let Some(gradients) = &mut gradients {
+        let weight = (gradients.weight.rows, gradients.weight.columns);
         assert!(
-            gradients.hidden.len() == n * width && gradients.head.len() == v * width,
+            gradients.hidden.len() == n * width && gradients.head.len() == v * width && weight == (v, width),
             "gradients of other shapes"
         );
         if counted == 0 {
@@ -256,55 +262,11 @@ pub fn distillation_loss<S: Element, T: Element>(
         return Loss::default();
     }
 
-    let scale = gradients.as_ref().map(|gradients| gradients.scale);
-    let plan = Plan::new(config, v, counted, scale);
-    let chunk = chunk_rows(tile.rows, n, v, teacher.is_some());
-    let mut student_logits = Scratch::take(chunk * v);
-    let mut teacher_logits = Scratch::take(if teacher.is_some() { chunk * v } else { 0 });
-    let mut packed =
-        Scratch::take(if scale.is_some() { packed_len(tile.format, tile.columns, chunk, width) } else { 0 });
-    let mut losses = vec![RowLoss::default(); chunk];
-    let (mut hard, mut soft, mut correct) = (0.0, 0.0, 0);
-    let mut agreement = Agreement::default();
-    for start in (0..n).step_by(chunk) {
-        let rows = chunk.min(n - start);
-        let hidden = student.hidden.rows(start, start + rows);
-        let s = &mut student_logits.f32_mut()[..rows * v];
-        product(&tile, 1.0, hidden, student.head.logits.view(), 0.0, MatMut::new(s, rows, v));
-        let mut t: &mut [f32] = &mut [];
-        if let Some(teacher) = &teacher {
-            t = &mut teacher_logits.f32_mut()[..rows * v];
-            match teacher {
-                Teacher::Hidden(Side { hidden, head }) => {
-                    let hidden = hidden.rows(start, start + rows);
-                    let tile = Tile::new(head.logits.isa(), head.logits.precision());
-                    product(&tile, 1.0, hidden, head.logits.view(), 0.0, MatMut::new(t, rows, v));
-                }
-                Teacher::TopK(top) => top.fill(start, v, t),
-            }
-        }
-        all_rows(isa, &plan, v, s, t, &targets[start..start + rows], &mut losses[..rows]);
-        for row in &losses[..rows] {
-            hard += row.hard;
-            soft += row.soft;
-            correct += u64::from(row.correct);
-            agreement.agreed += u64::from(row.agrees);
-            agreement.hard += row.teacher_hard;
-            agreement.correct += u64::from(row.teacher_correct);
-        }
-        if let Some(gradients) = &mut gradients {
-            let Some(weight) = &student.head.gradient else {
-                panic!("the head is packed without its gradient")
-            };
-            let d = MatRef::new(s, rows, v);
-            let d_hidden = &mut gradients.hidden[start * width..(start + rows) * width];
-            product(&tile, 1.0, d, weight.view(), 0.0, MatMut::new(d_hidden, rows, width));
-            pack(isa, tile.format, tile.columns, hidden, packed.f32_mut());
-            let panels = Panels { words: packed.f32(), rows, columns: width };
-            let beta = if start == 0 { 0.0 } else { 1.0 };
-            product(&tile, 1.0, d.t(), panels, beta, MatMut::new(gradients.head, v, width));
-        }
-    }
+    let plan = Plan::new(config, v, counted, gradients.as_ref().map(|gradients| gradients.scale));
+    let (hard, soft, correct, agreement) = match student.head.logits.precision() {
+        Precision::F32 => sums::<S, T, f32>(&plan, student, teacher, targets, gradients),
+        Precision::Bf16 => sums::<S, T, bf16>(&plan, student, teacher, targets, gradients),
+    };
     let count = counted as f64;
     let (hard, soft) = (hard / count, soft * plan.soft_factor() / count);
     let weight = config.weight();
@@ -312,6 +274,100 @@ pub fn distillation_loss<S: Element, T: Element>(
     let part = |weight: f64, loss: f64| if weight == 0.0 { 0.0 } else { weight * loss };
     let total = part(weight, hard) + part(1.0 - weight, soft);
     Loss { hard, soft, total, rows: counted as u64, correct, agreement }
+}
+
+/// Hard and soft losses of all rows, the correct ones, and what is counted of the teacher. Gradients of logits are
+/// kept as E, which is what their products round them to.
+fn sums<S: Element, T: Element, E: Element>(
+    plan: &Plan,
+    student: Side<S>,
+    teacher: Option<Teacher<T>>,
+    targets: &[i32],
+    mut gradients: Option<Gradients>,
+) -> (f64, f64, u64, Agreement) {
+    let (n, v) = (student.hidden.rows, student.head.vocabulary());
+    let isa = student.head.logits.isa();
+    let tile = Tile::new(isa, student.head.logits.precision());
+    let chunk = chunk_rows(tile.rows, n, v, teacher.is_some());
+    let group = group_rows(chunk, n, v * size_of::<E>());
+    let mut student_logits = Scratch::take(chunk * v);
+    let mut teacher_logits = Scratch::take(if teacher.is_some() { chunk * v } else { 0 });
+    let kept = if gradients.is_some() { group * v } else { 0 };
+    let mut kept_words = Scratch::take((kept * size_of::<E>()).div_ceil(size_of::<f32>()));
+    let d_logits: &mut [E] = &mut bytemuck::cast_slice_mut(kept_words.f32_mut())[..kept];
+    let mut losses = vec![RowLoss::default(); chunk];
+    let (mut hard, mut soft, mut correct) = (0.0, 0.0, 0);
+    let mut agreement = Agreement::default();
+    for group_start in (0..n).step_by(group) {
+        let group_end = n.min(group_start + group);
+        for start in (group_start..group_end).step_by(chunk) {
+            let rows = chunk.min(group_end - start);
+            let hidden = student.hidden.rows(start, start + rows);
+            let s = &mut student_logits.f32_mut()[..rows * v];
+            product(&tile, 1.0, hidden, student.head.logits.view(), 0.0, MatMut::new(s, rows, v));
+            let mut t: &mut [f32] = &mut [];
+            if let Some(teacher) = &teacher {
+                t = &mut teacher_logits.f32_mut()[..rows * v];
+                match teacher {
+                    Teacher::Hidden(Side { hidden, head }) => {
+                        let hidden = hidden.rows(start, start + rows);
+                        let tile = Tile::new(head.logits.isa(), head.logits.precision());
+                        product(&tile, 1.0, hidden, head.logits.view(), 0.0, MatMut::new(t, rows, v));
+                    }
+                    Teacher::TopK(top) => top.fill(start, v, t),
+                }
+            }
+            let first = if gradients.is_some() { (start - group_start) * v } else { 0 };
+            let d = &mut d_logits[first..(first + rows * v).min(kept)];
+            all_rows(isa, plan, v, s, t, d, &targets[start..start + rows], &mut losses[..rows]);
+            for row in &losses[..rows] {
+                hard += row.hard;
+                soft += row.soft;
+                correct += u64::from(row.correct);
+                agreement.agreed += u64::from(row.agrees);
+                agreement.hard += row.teacher_hard;
+                agreement.correct += u64::from(row.teacher_correct);
+            }
+        }
+        if let Some(gradients) = &mut gradients {
+            let rows = group_end - group_start;
+            let hidden = student.hidden.rows(group_start, group_end);
+            backward(&tile, &d_logits[..rows * v], hidden, group_start, gradients);
+        }
+    }
+    (hard, soft, correct, agreement)
+}
+
+/// Steps 3 and 4 for a group of rows from `start` on.
+fn backward<S: Element, E: Element>(
+    tile: &Tile,
+    d_logits: &[E],
+    hidden: MatRef<S>,
+    start: usize,
+    gradients: &mut Gradients,
+) {
+    let (rows, width) = (hidden.rows, hidden.columns);
+    let v = gradients.weight.rows;
+    let packed_words = |k| packed_len(tile.format, tile.columns, k, width);
+
+    let d_hidden = &mut gradients.hidden[start * width..][..rows * width];
+    let step = (WEIGHT_BYTES / (packed_words(WEIGHT_ROWS) * size_of::<f32>())).max(1) * WEIGHT_ROWS;
+    let mut packed = Scratch::take(packed_words(step.min(v)).max(packed_words(rows)));
+    for first in (0..v).step_by(step) {
+        let words = step.min(v - first);
+        let weight = gradients.weight.rows(first, first + words);
+        pack(tile.isa, tile.format, tile.columns, weight, packed.f32_mut());
+        let panels = Panels { words: packed.f32(), rows: words, columns: width };
+        let d = MatRef::with_strides(&d_logits[first..], rows, words, v, 1);
+        let beta = if first == 0 { 0.0 } else { 1.0 };
+        product(tile, 1.0, d, panels, beta, MatMut::new(d_hidden, rows, width));
+    }
+
+    pack(tile.isa, tile.format, tile.columns, hidden, packed.f32_mut());
+    let panels = Panels { words: packed.f32(), rows, columns: width };
+    let beta = if start == 0 { 0.0 } else { 1.0 };
+    let d = MatRef::new(d_logits, rows, v);
+    product(tile, 1.0, d.t(), panels, beta, MatMut::new(gradients.head, v, width));
 }
 
 /// Rows of a chunk: a matter of sizes only.
@@ -323,29 +379,41 @@ fn chunk_rows(panel: usize, n: usize, v: usize, teacher: bool) -> usize {
     (n.div_ceil(chunks).div_ceil(panel) * panel).min(n)
 }
 
-/// Step 2 for all rows of a chunk.
-fn all_rows(
+/// Rows of a group: whole chunks, whose gradients have so many bytes a row.
+fn group_rows(chunk: usize, n: usize, row_bytes: usize) -> usize {
+    let chunks = n.div_ceil(chunk.max(1));
+    let most = (GROUP_BYTES / (row_bytes * chunk).max(1)).max(1);
+    // Groups alike.
+    (chunks.div_ceil(chunks.div_ceil(most).max(1)) * chunk).max(1)
+}
+
+/// Step 2 for all rows of a chunk; without gradients, `d` is empty.
+#[allow(clippy::too_many_arguments)]
+fn all_rows<E: Element>(
     isa: Isa,
     plan: &Plan,
     v: usize,
     s: &mut [f32],
     t: &mut [f32],
+    d: &mut [E],
     targets: &[i32],
     losses: &mut [RowLoss],
 ) {
-    let (s, t, has_teacher) = (Shared::new(s), Shared::new(t), !t.is_empty());
+    let (t_len, d_len) = (if t.is_empty() { 0 } else { v }, if d.is_empty() { 0 } else { v });
+    let (s, t, d) = (Shared::new(s), Shared::new(t), Shared::new(d));
     let task = |(task, losses): (usize, &mut [RowLoss])| {
         let mut scratch = Scratch::take(plan.scratch_rows() * v);
         for (i, loss) in losses.iter_mut().enumerate() {
             let row = task * TASK_ROWS + i;
-            // SAFETY: each row is handed out once, and both matrices have a row for each target.
-            let (s, t) = unsafe { (s.slice(row * v, v), t.slice(row * v, if has_teacher { v } else { 0 })) };
+            // SAFETY: each row is handed out once, and each matrix that is not empty has a row for each target.
+            let (s, t, d) =
+                unsafe { (s.slice(row * v, v), t.slice(row * t_len, t_len), d.slice(row * d_len, d_len)) };
             *loss = match targets[row] {
                 IGNORED => {
-                    s.fill(0.0);
+                    d.fill(E::from_f32(0.0));
                     RowLoss::default()
                 }
-                label => plan.row(isa, s, t, label as usize, scratch.f32_mut()),
+                label => plan.row(isa, s, t, label as usize, scratch.f32_mut(), d),
             };
         }
     };

@@ -1,6 +1,7 @@
 //! The passes over a row of logits that [`rows`](super::rows) is made of, each over memory that is in the
 //! first- or second-level cache.
 
+use super::super::matrix::Element;
 use super::super::vector::{exp_lanes, log_normal_lanes, max_of};
 use super::simd::{Simd, simd_fn};
 use std::ops::Range;
@@ -27,6 +28,9 @@ pub(super) struct Mix {
 
 /// Numbers of a row that are summed in f32 before the sum is widened: keeps the rounding of long rows small.
 const BLOCK: usize = 2048;
+
+/// Lanes of the widest path.
+const MOST_LANES: usize = 16;
 
 /// Taken for the logits after the end of a row: far below all, but its difference from another is finite.
 const BELOW: f32 = -1e30;
@@ -73,6 +77,23 @@ simd_fn! {
     /// The largest number.
     pub(super) fn maximum<S>(s, xs: &[f32]) -> f32 {
         max_of(s, xs)
+    }
+}
+
+/// Rounds to E's precision.
+#[inline(always)]
+fn store_as<S: Simd, E: Element>(s: S, v: S::V, to: &mut [E]) {
+    let mut lanes = [0.0_f32; MOST_LANES];
+    s.store(v, &mut lanes[..S::LANES]);
+    if to.len() == S::LANES {
+        // Of a length known here, for the compiler to vectorize.
+        for (to, &x) in to[..S::LANES].iter_mut().zip(&lanes[..S::LANES]) {
+            *to = E::from_f32(x);
+        }
+    } else {
+        for (to, &x) in to.iter_mut().zip(&lanes) {
+            *to = E::from_f32(x);
+        }
     }
 }
 
@@ -309,18 +330,20 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// s := cs · s + ct · t + ch · h, without the terms whose rows are empty.
-    pub(super) fn combine<S>(s, xs: &mut [f32], ts: &[f32], h: &[f32], cs: f32, ct: f32, ch: f32) {
+    /// d := cs · s + ct · t + ch · h, without the terms whose rows are empty.
+    pub(super) fn combine<S; E: Element>(
+        s, xs: &[f32], ts: &[f32], h: &[f32], cs: f32, ct: f32, ch: f32, d: &mut [E],
+    ) {
         let (cs, ct, ch) = (s.splat(cs), s.splat(ct), s.splat(ch));
         let [] = reduce(s, xs.len(), #[inline(always)] |at, []| {
-            let mut d = s.mul(cs, load(s, &xs[at.clone()], 0.0));
+            let mut sum = s.mul(cs, load(s, &xs[at.clone()], 0.0));
             if !ts.is_empty() {
-                d = s.fma(ct, load(s, &ts[at.clone()], 0.0), d);
+                sum = s.fma(ct, load(s, &ts[at.clone()], 0.0), sum);
             }
             if !h.is_empty() {
-                d = s.fma(ch, load(s, &h[at.clone()], 0.0), d);
+                sum = s.fma(ch, load(s, &h[at.clone()], 0.0), sum);
             }
-            store(s, d, &mut xs[at]);
+            store_as(s, sum, &mut d[at]);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! One row of logits: losses, and the gradient in the place of the student's logits.
+//! One row of logits: losses, and the gradient.
 //!
 //! With a = (s − max s)/T, b = (t − max t)/T, the exponentials e^a, e^b and their sums Zs, Zt, every gradient is
 //! a linear combination of at most three stored rows, `cs · s + ct · t + ch · h`, where s ends up holding e^a,
@@ -18,7 +18,7 @@
 
 use super::isa::Isa;
 use super::passes::*;
-use super::{LossConfig, Soft};
+use super::{Element, LossConfig, Soft};
 use crate::kernels::cpu::vector::log_sum_exp;
 
 /// What a row contributes, before means and T².
@@ -114,8 +114,16 @@ impl Plan {
         usize::from(!self.plain()) + usize::from(self.needs_difference())
     }
 
-    /// The losses of a row with this label; s becomes its gradient (if wanted), t is used up.
-    pub fn row(&self, isa: Isa, s: &mut [f32], t: &mut [f32], label: usize, scratch: &mut [f32]) -> RowLoss {
+    /// The losses of a row with this label, and its gradient in `d` (if wanted); s and t are used up.
+    pub fn row<E: Element>(
+        &self,
+        isa: Isa,
+        s: &mut [f32],
+        t: &mut [f32],
+        label: usize,
+        scratch: &mut [f32],
+        d: &mut [E],
+    ) -> RowLoss {
         let v = s.len();
         let (h, rest) = scratch.split_at_mut(if self.plain() { 0 } else { v });
         let difference = &mut rest[..if self.needs_difference() { v } else { 0 }];
@@ -170,8 +178,11 @@ impl Plan {
                 cs += ch;
             }
             let t = if self.kind == Kind::None { &[] } else { &*t };
-            combine(isa, s, t, h, cs as f32, ct as f32, ch as f32);
-            s[label] -= hard_factor as f32;
+            let (cs, ct, ch) = (cs as f32, ct as f32, ch as f32);
+            combine(isa, s, t, h, cs, ct, ch, d);
+            // The label's once more: what rounding its part to E would lose.
+            let of = |row: &[f32], factor: f32| row.get(label).map_or(0.0, |x| factor * x);
+            d[label] = E::from_f32(of(s, cs) + of(t, ct) + of(h, ch) - hard_factor as f32);
         }
         RowLoss { hard, soft, correct, agrees, teacher_hard, teacher_correct }
     }

@@ -92,13 +92,9 @@ impl Case {
     }
 
     fn run(&self, isa: Isa, precision: Precision, config: &LossConfig) -> (Loss, Vec<f32>, Vec<f32>) {
-        let head = Head::new(isa, precision, MatRef::new(&self.head, self.v, self.width), true);
-        let t_head = Head::new(
-            isa,
-            precision,
-            MatRef::new(&self.t_head, self.v + 2, self.t_width).rows(0, self.v),
-            false,
-        );
+        let head = Head::new(isa, precision, MatRef::new(&self.head, self.v, self.width));
+        let t_head =
+            Head::new(isa, precision, MatRef::new(&self.t_head, self.v + 2, self.t_width).rows(0, self.v));
         let student = Side { hidden: MatRef::new(&self.hidden, self.n, self.width), head: &head };
         let teacher = Teacher::Hidden(Side {
             hidden: MatRef::new(&self.t_hidden, self.n, self.t_width),
@@ -106,7 +102,8 @@ impl Case {
         });
         let mut d_hidden = vec![f32::NAN; self.n * self.width];
         let mut d_head = vec![f32::NAN; self.v * self.width];
-        let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+        let weight = MatRef::new(&self.head, self.v, self.width);
+        let gradients = Gradients { scale: 1.0, weight, hidden: &mut d_hidden, head: &mut d_head };
         let loss = distillation_loss(config, student, Some(teacher), &self.targets, Some(gradients));
         let without = distillation_loss(config, student, Some(teacher), &self.targets, None);
         assert_eq!(loss, without, "the loss without gradients");
@@ -254,10 +251,8 @@ fn no_rows_no_counting_rows_and_counts() {
         );
 
         // One-hot hidden states pick columns of the head: all counts are known.
-        let head =
-            Head::new(isa, Precision::F32, MatRef::new(&[1.0_f32, 0.0, 2.0, 0.0, 0.0, 3.0], 3, 2), false);
-        let other =
-            Head::new(isa, Precision::F32, MatRef::new(&[1.0_f32, 4.0, 2.0, 0.0, 0.0, 3.0], 3, 2), false);
+        let head = Head::new(isa, Precision::F32, MatRef::new(&[1.0_f32, 0.0, 2.0, 0.0, 0.0, 3.0], 3, 2));
+        let other = Head::new(isa, Precision::F32, MatRef::new(&[1.0_f32, 4.0, 2.0, 0.0, 0.0, 3.0], 3, 2));
         let hidden = [1.0_f32, 0.0, 0.0, 1.0];
         let side = |head| Side { hidden: MatRef::new(&hidden[..], 2, 2), head };
         let loss =
@@ -274,11 +269,12 @@ fn no_rows_no_counting_rows_and_counts() {
 fn scale_multiplies_the_gradients() {
     let case = Case::new(5, 30, 8, 8, 2.0, false, 4);
     let isa = Isa::best();
-    let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, 30, 8), true);
+    let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, 30, 8));
     let student = Side { hidden: MatRef::new(&case.hidden, 5, 8), head: &head };
     let (mut d_hidden, mut d_head) = (vec![0.0; 40], vec![0.0; 240]);
     let mut run = |scale, d_head: &mut [f32]| {
-        let gradients = Gradients { scale, hidden: &mut d_hidden, head: d_head };
+        let weight = MatRef::new(&case.head, 30, 8);
+        let gradients = Gradients { scale, weight, hidden: &mut d_hidden, head: d_head };
         distillation_loss(
             &LossConfig::CROSS_ENTROPY,
             student,
@@ -305,12 +301,13 @@ fn hidden_states_and_heads_in_bfloat16_give_the_same_bits() {
     for isa in Isa::available() {
         for precision in PRECISIONS {
             let config = config(Soft::ReverseKl, 1.5, 0.5);
-            let head = Head::new(isa, precision, MatRef::new(&head, 50, 24), true);
-            let t_head = Head::new(isa, precision, MatRef::new(&t_head, 52, 40).rows(0, 50), false);
+            let head = Head::new(isa, precision, MatRef::new(&head, 50, 24));
+            let t_head = Head::new(isa, precision, MatRef::new(&t_head, 52, 40).rows(0, 50));
             let student = Side { hidden: MatRef::new(&hidden, 37, 24), head: &head };
             let teacher = Teacher::Hidden(Side { hidden: MatRef::new(&t_hidden, 37, 40), head: &t_head });
             let (mut d_hidden, mut d_head) = (vec![0.0; 37 * 24], vec![0.0; 50 * 24]);
-            let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+            let weight = MatRef::new(&case.head, 50, 24);
+            let gradients = Gradients { scale: 1.0, weight, hidden: &mut d_hidden, head: &mut d_head };
             let loss = distillation_loss(&config, student, Some(teacher), &case.targets, Some(gradients));
             assert!((loss, d_hidden, d_head) == case.run(isa, precision, &config), "{isa} {precision:?}");
         }
@@ -335,14 +332,15 @@ fn the_largest_logits_with_one_for_the_rest_are_a_teacher() {
     for isa in Isa::available() {
         for soft in [Soft::ForwardKl, Soft::JensenShannon { beta: 0.3 }, Soft::LogitMse] {
             let config = config(soft, 2.0, 0.25);
-            let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, v, 8), true);
+            let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, v, 8));
             let student = Side { hidden: MatRef::new(&case.hidden, n, 8), head: &head };
-            let t_head = Head::new(isa, Precision::F32, MatRef::new(&dense, n, v).t(), false);
+            let t_head = Head::new(isa, Precision::F32, MatRef::new(&dense, n, v).t());
             let by_hidden = Teacher::Hidden(Side { hidden: MatRef::new(&unit, n, n), head: &t_head });
             let top = TopK { k, ids: &ids, logits: &kept, rest: &rest };
             let run = |teacher| {
                 let (mut d_hidden, mut d_head) = (vec![0.0; n * 8], vec![0.0; v * 8]);
-                let gradients = Gradients { scale: 1.0, hidden: &mut d_hidden, head: &mut d_head };
+                let weight = MatRef::new(&case.head, v, 8);
+                let gradients = Gradients { scale: 1.0, weight, hidden: &mut d_hidden, head: &mut d_head };
                 let loss = distillation_loss(&config, student, Some(teacher), &case.targets, Some(gradients));
                 (loss, d_hidden, d_head)
             };
