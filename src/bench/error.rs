@@ -65,6 +65,10 @@ pub enum BenchError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Isa(#[from] IsaError),
+    /// The device gave up.
+    #[error("the device failed: {0}")]
+    #[diagnostic(help("`kdx devices` lists what this machine has; a smaller `--batch` takes less memory"))]
+    Execution(String),
     /// Arithmetic on numbers that are not finite would be measured.
     #[error("the loss is {loss} and the norm of the gradient {norm} at step {step}")]
     #[diagnostic(help("choose a `--temperature` nearer to 1"))]
@@ -72,7 +76,7 @@ pub enum BenchError {
         /// From 1, warm-up included.
         step: u64,
         /// The loss.
-        loss: f32,
+        loss: f64,
         /// The norm of the gradient.
         norm: f64,
     },

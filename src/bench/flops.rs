@@ -7,7 +7,7 @@
 //! states, the gradient in the head. What a kernel computes twice to save memory counts once, and
 //! everything element by element (norms, softmax, the optimizer) counts nothing.
 
-use super::step::Part;
+use super::clock::Part;
 use crate::model::ModelConfig;
 
 /// Tokens of a batch and what is done with them.

@@ -37,6 +37,10 @@ pub struct Options {
     pub warmup: usize,
     /// How long to measure, in seconds; at least three steps are.
     pub seconds: f64,
+    /// Steps between two readings of the figures, where the device is not the processor.
+    pub log_every: usize,
+    /// Whether to measure how fast the device multiplies matrices and moves memory.
+    pub ceilings: bool,
 }
 
 impl Options {
@@ -46,13 +50,14 @@ impl Options {
         let most = i32::MAX as usize;
         let LossConfig { temperature, alpha, .. } = self.loss;
         let seconds = self.seconds;
-        let checks: [(bool, &str, &dyn fmt::Display, &str); 7] = [
+        let checks: [(bool, &str, &dyn fmt::Display, &str); 8] = [
             (self.batch > 0, "--batch", &self.batch, "at least 1"),
             (self.sequence > 1, "--seq", &self.sequence, "at least 2: a token and the next"),
             (tokens <= most, "--batch", &self.batch, "at most 2^31 tokens in a batch"),
             (self.vocab_size <= most, "--vocab", &self.vocab_size, "at most 2^31"),
             (temperature.is_finite() && temperature > 0.0, "--temperature", &temperature, "a number above 0"),
             ((0.0..=1.0).contains(&alpha), "--alpha", &alpha, "a number from 0 to 1"),
+            (self.log_every > 0, "--log-every", &self.log_every, "at least 1"),
             (seconds.is_finite() && seconds >= 0.0, "--seconds", &seconds, "a number that is not negative"),
         ];
         match checks.into_iter().find(|(holds, ..)| !holds) {

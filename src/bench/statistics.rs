@@ -21,6 +21,17 @@ impl Spread {
         let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| quantile(&values, share));
         Self { p10, median, p90 }
     }
+
+    /// Whether a value lies between the 10 % and the 90 % quantile.
+    pub(super) fn is_usual(&self, value: f64) -> bool {
+        (self.p10..=self.p90).contains(&value)
+    }
+}
+
+/// The mean of values; 0 where there are none.
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
 }
 
 /// The quantile of ascending values, linear between neighbours.

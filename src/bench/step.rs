@@ -1,92 +1,25 @@
-//! The steps, with a clock between their parts.
+//! The steps that are measured.
 
 use std::time::Instant;
 
 use burn::tensor::{DType, Device};
-use serde::Serialize;
 
+use super::clock::{Clock, Part, Times};
 use super::error::BenchError;
 use super::options::{Options, TeacherSignal};
 use crate::data::{self, Batch, Dataset, Random, Sequence};
-use crate::distill::{DeviceBatch, Gradients, Signal, TrainingState, memory};
+use crate::distill::{DeviceBatch, Gradients, Signal, Sums, Taken, TrainingState, memory};
 use crate::experiment::config::{OptimizerConfig, Precision};
 use crate::kernels::cpu::release_memory;
 use crate::kernels::{Distillation, KeptHead, Projection, Taught, distillation_loss};
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
 
-/// Steps to measure at least.
+/// Steps, or readings of the figures of several, to measure at least.
 const LEAST_STEPS: usize = 3;
+/// The share of the time of the measurement that the parts are given, where they need steps of their own.
+const TIME_OF_PARTS: f64 = 0.25;
 const MIB: u64 = 1 << 20;
-
-/// A part of a training step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The teacher's hidden states.
-    Teacher,
-    /// The student's hidden states.
-    StudentForward,
-    /// Both heads and the loss, with its gradients in the student's hidden states and head.
-    Loss,
-    /// The gradients of all other parameters.
-    Backward,
-    /// The norm of the gradients and the update of the parameters.
-    Optimizer,
-    /// The batch on its way to the device, the loss on its way back.
-    Rest,
-}
-
-impl Part {
-    /// All parts, in the order in which reports list them.
-    pub const ALL: [Self; 6] =
-        [Self::Teacher, Self::StudentForward, Self::Loss, Self::Backward, Self::Optimizer, Self::Rest];
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Teacher => "teacher",
-            Self::StudentForward => "student forward",
-            Self::Loss => "loss",
-            Self::Backward => "backward",
-            Self::Optimizer => "optimizer",
-            Self::Rest => "rest",
-        }
-    }
-}
-
-/// Seconds of each part of one step.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Times([f64; Part::ALL.len()]);
-
-impl Times {
-    pub(super) fn of(&self, part: Part) -> f64 {
-        self.0[part as usize]
-    }
-
-    /// Seconds of the whole step.
-    pub(super) fn whole(&self) -> f64 {
-        self.0.iter().sum()
-    }
-}
-
-/// A clock that gives all time since its last reading to a part.
-struct Clock {
-    last: Instant,
-    times: Times,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { last: Instant::now(), times: Times::default() }
-    }
-
-    fn was(&mut self, part: Part) {
-        let now = Instant::now();
-        self.times.0[part as usize] += (now - self.last).as_secs_f64();
-        self.last = now;
-    }
-}
 
 /// What was measured.
 #[derive(Debug)]
@@ -95,9 +28,29 @@ pub(super) struct Measured {
     pub(super) teacher: Option<ModelConfig>,
     /// Tokens of a batch that enter the loss.
     pub(super) rows: usize,
-    pub(super) steps: Vec<Times>,
-    /// Bytes; 0 where the system does not say.
+    /// Steps between two readings of the figures.
+    pub(super) steps_per_reading: usize,
+    /// Seconds of a step, the mean over those from one reading to the next.
+    pub(super) steps: Vec<f64>,
+    /// Steps by part.
+    pub(super) parts: Vec<Times>,
+    /// Whether the parts are of steps of their own, which waited for the device at the end of each.
+    pub(super) synchronized: bool,
+    /// Of the process, bytes; 0 where the system does not say.
     pub(super) peak_memory: u64,
+    /// None on the processor, and where the device does not say.
+    pub(super) device_memory: Option<DeviceBytes>,
+}
+
+/// Memory of a device, bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeviceBytes {
+    /// Most that tensors took at the end of a part.
+    pub(super) in_use: u64,
+    /// Most that was held, tensors and room for more, since what the warm-up left was given back.
+    pub(super) reserved: u64,
+    /// Held after the warm-up, in which kernels are tried out.
+    pub(super) reserved_in_warmup: u64,
 }
 
 /// What the student learns from, besides the labels.
@@ -109,7 +62,7 @@ enum Teacher {
     None,
 }
 
-pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
+pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, BenchError> {
     let mix = Distillation::from(&options.loss);
     let student_config = options
         .student
@@ -122,65 +75,173 @@ pub(super) fn measure(options: &Options) -> Result<Measured, BenchError> {
         .map_err(|source| BenchError::Teacher { shape: options.teacher.to_string(), source })?;
     check_memory(&student_config, teacher_config.as_ref())?;
 
-    let device = options.device.to_burn()?;
     let data = random_sequences(options);
     let Some(batch) = data::epoch(&data, options.batch, false, 0, 0, 0).next() else {
         unreachable!("there is a sequence")
     };
-    let rows = options.batch * (options.sequence - 1);
-    let teacher = teacher(options, teacher_config.as_ref(), &batch, &device)?;
+    let teacher = teacher(options, teacher_config.as_ref(), &batch, device)?;
     let student = random_model(&student_config, options.precision, &device.clone().autodiff());
-    let mut state = TrainingState::new(student);
-    let optimizer = OptimizerConfig::default();
+    let training = Training { device, batch, teacher, mix, optimizer: OptimizerConfig::default() };
+    let state = TrainingState::new(student);
+    let mut measured = Measured {
+        student: student_config,
+        teacher: teacher_config,
+        rows: options.batch * (options.sequence - 1),
+        steps_per_reading: 1,
+        steps: Vec::new(),
+        parts: Vec::new(),
+        synchronized: false,
+        peak_memory: 0,
+        device_memory: None,
+    };
+    if options.device.is_cpu() {
+        training.measure_on_processor(options, state, &mut measured)?;
+    } else {
+        training.measure_on_device(options, state, &mut measured)?;
+    }
+    measured.peak_memory = memory::peak();
+    Ok(measured)
+}
 
-    let mut steps = Vec::new();
-    let mut elapsed = 0.0;
-    while steps.len() < LEAST_STEPS || elapsed < options.seconds {
-        // As in `distill::train`, but for the schedule and the metrics.
+/// A training that goes on and on with one batch.
+struct Training<'a> {
+    device: &'a Device,
+    batch: Batch,
+    teacher: Teacher,
+    mix: Distillation,
+    optimizer: OptimizerConfig,
+}
+
+impl Training<'_> {
+    /// The processor has done the work of a part when its last call returns.
+    fn measure_on_processor(
+        &self,
+        options: &Options,
+        mut state: TrainingState,
+        measured: &mut Measured,
+    ) -> Result<(), BenchError> {
+        for _ in 0..options.warmup {
+            (state, _) = self.step_and_read(state, None)?;
+        }
+        let mut elapsed = 0.0;
+        while measured.parts.len() < LEAST_STEPS || elapsed < options.seconds {
+            let clock;
+            (state, clock) = self.step_and_read(state, None)?;
+            let times = clock.times();
+            elapsed += times.whole();
+            measured.parts.push(times);
+            measured.steps.push(times.whole());
+        }
+        Ok(())
+    }
+
+    /// Other devices work behind the calls: first steps as training takes them, then steps by part.
+    fn measure_on_device(
+        &self,
+        options: &Options,
+        mut state: TrainingState,
+        measured: &mut Measured,
+    ) -> Result<(), BenchError> {
+        for _ in 0..options.warmup {
+            (state, _) = self.step_and_read(state, None)?;
+        }
+        let reserved = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+        let reserved_in_warmup = reserved();
+        self.device.memory_cleanup();
+        // Takes again what the steps need.
+        (state, _) = self.step_and_read(state, None)?;
+
+        let every = options.log_every;
+        measured.steps_per_reading = every;
+        let mut most_reserved = 0;
+        let mut elapsed = 0.0;
+        while measured.steps.len() < LEAST_STEPS || elapsed < options.seconds {
+            let start = Instant::now();
+            let mut taken = Vec::with_capacity(every);
+            for _ in 0..every {
+                let step;
+                (state, step) = self.step(state, &mut Clock::start(None))?;
+                taken.push(step);
+            }
+            taken.into_iter().try_for_each(read)?;
+            let seconds = start.elapsed().as_secs_f64();
+            elapsed += seconds;
+            measured.steps.push(seconds / every as f64);
+            most_reserved = most_reserved.max(reserved().unwrap_or(0));
+        }
+
+        measured.synchronized = true;
+        let mut most_in_use = 0;
+        let mut elapsed = 0.0;
+        while measured.parts.len() < LEAST_STEPS || elapsed < options.seconds * TIME_OF_PARTS {
+            let clock;
+            (state, clock) = self.step_and_read(state, Some(self.device))?;
+            elapsed += clock.times().whole();
+            measured.parts.push(clock.times());
+            most_in_use = most_in_use.max(clock.in_use());
+        }
+        measured.device_memory = reserved_in_warmup.map(|reserved_in_warmup| DeviceBytes {
+            in_use: most_in_use,
+            reserved: most_reserved,
+            reserved_in_warmup,
+        });
+        Ok(())
+    }
+
+    /// A step whose figures are read at once, with a clock that waits for a device between its parts if one is given.
+    fn step_and_read<'a>(
+        &self,
+        state: TrainingState,
+        device: Option<&'a Device>,
+    ) -> Result<(TrainingState, Clock<'a>), BenchError> {
+        let mut clock = Clock::start(device);
+        let (state, taken) = self.step(state, &mut clock)?;
+        read(taken)?;
+        clock.was(Part::Rest)?;
+        Ok((state, clock))
+    }
+
+    /// A step as in [`distill::train`](crate::distill::train()), but for the schedule and the micro-batches.
+    fn step(
+        &self,
+        mut state: TrainingState,
+        clock: &mut Clock,
+    ) -> Result<(TrainingState, Taken), BenchError> {
+        let Self { device, batch, teacher, mix, optimizer } = self;
         state.step += 1;
-        let mut clock = Clock::start();
-        let Some(batch) = DeviceBatch::new(&batch, &device) else { unreachable!("every label counts") };
-        clock.was(Part::Rest);
+        let Some(batch) = DeviceBatch::new(batch, device) else { unreachable!("every label counts") };
+        clock.was(Part::Rest)?;
         let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
-        clock.was(Part::StudentForward);
-        let taught = match &teacher {
+        clock.was(Part::StudentForward)?;
+        let taught = match teacher {
             Teacher::Signal(signal) => Some(signal.teach(&batch).map_err(Box::new)?),
             Teacher::Given(taught) => Some(Taught::clone(taught)),
             Teacher::None => None,
         };
-        clock.was(Part::Teacher);
-        let loss = distillation_loss(state.student.project(hidden), taught, batch.targets, &mix);
-        clock.was(Part::Loss);
+        clock.was(Part::Teacher)?;
+        let loss = distillation_loss(state.student.project(hidden), taught, batch.targets, mix);
+        clock.was(Part::Loss)?;
         let mut gradients = Gradients::default();
         gradients.add(&state.student, &loss.total);
-        clock.was(Part::Backward);
+        let losses = Some(Sums::add(None, loss, 1.0));
+        clock.was(Part::Backward)?;
         let norm = gradients.norm();
-        state.student = state.optimizer.step(
-            state.student,
-            gradients,
-            &norm,
-            &optimizer,
-            optimizer.learning_rate,
-            state.step,
-        );
-        clock.was(Part::Optimizer);
-        let (loss, norm): (f32, f64) = (loss.total.into_scalar(), norm.read());
-        clock.was(Part::Rest);
-        if !loss.is_finite() || !norm.is_finite() {
-            return Err(BenchError::NotFinite { step: state.step, loss, norm });
-        }
-        if state.step > options.warmup as u64 {
-            elapsed += clock.times.whole();
-            steps.push(clock.times);
-        }
+        let rate = optimizer.learning_rate;
+        state.student = state.optimizer.step(state.student, gradients, &norm, optimizer, rate, state.step);
+        clock.was(Part::Optimizer)?;
+        let taken = Taken { step: state.step, tokens: state.tokens, losses, norm };
+        Ok((state, taken))
     }
-    Ok(Measured {
-        student: student_config,
-        teacher: teacher_config,
-        rows,
-        steps,
-        peak_memory: memory::peak(),
-    })
+}
+
+/// Reads what a step came to; waits for the device.
+fn read(taken: Taken) -> Result<(), BenchError> {
+    let step = taken.step;
+    let (losses, norm) = taken.read();
+    if losses.total.is_finite() && norm.is_finite() {
+        return Ok(());
+    }
+    Err(BenchError::NotFinite { step, loss: losses.total, norm })
 }
 
 /// A model with random weights that computes in `precision`.

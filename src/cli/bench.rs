@@ -17,17 +17,30 @@ const FIGURES: &str = "\
 Tokens a second are the median over the steps, with the 10 % and 90 % quantiles. Times of parts are means \
 over the steps between these quantiles, and add up. A multiply-add counts as two operations; counted are \
 the products with weights and, in attention, with the positions that the causal mask leaves; a backward \
-pass has twice the operations of the forward pass; both heads count with the loss. They are held against \
-the fastest of several products of 1024 × 1024 matrices on all threads, in the same precision.
+pass has twice the operations of the forward pass; both heads count with the loss. Bytes are the fewest that a \
+part can move: every tensor that it is given or leaves behind, once; what is made and used within it \
+(scores, logits) is not counted.
+
+Both are held against what the device itself reaches, measured after the steps: the fastest of several products \
+of large matrices, in the same precision and made as training makes them, and of several large copies, bytes read \
+and written. On a processor the matrices have 1024 × 1024 numbers; on other devices as many as it multiplies in a \
+moment, and Burn's own product is measured beside (in fp32 it may round operands, to TF32).
+
+A GPU works behind the calls that start its work. Tokens a second are those of steps as training takes them, which \
+wait for the device only where figures are read, every --log-every steps. The parts are those of other steps, \
+which wait for the device at the end of each part: they take longer, and so add up to more than the steps that count. \
+Memory of the device is what the process holds there for tensors, without what the driver and kernels take.
 
 KDX_CPU=portable|avx2|avx512|avx512bf16|amx chooses the instruction set, RAYON_NUM_THREADS the threads.
 
 --json prints one object: format_version, student and teacher (hidden_size, layers, heads, kv_heads, \
 intermediate_size, parameters), vocab_size, batch, sequence, precision, device, signal, loss, isa, threads, \
-warmup_steps, steps, tokens_per_step, tokens_per_second and step_seconds (p10, median, p90), \
-mean_step_seconds, parts (part, seconds, microseconds_per_token, share, gflop, gflop_per_second, \
-of_matrix_product), gflop, gflop_per_second, of_matrix_product, matrix_product (fp32 and bf16, GFLOP/s), \
-peak_memory_mib.";
+warmup_steps, steps, steps_per_reading, tokens_per_step, tokens_per_second and step_seconds (p10, median, p90), \
+mean_step_seconds, synchronized (whether the parts are of steps that wait for the device), part_steps, \
+part_step_seconds (what the parts add up to), parts (part, seconds, microseconds_per_token, share, gflop, \
+gflop_per_second, of_matrix_product, gbyte, gbyte_per_second, of_memory_bandwidth), gflop, gflop_per_second, \
+of_matrix_product, matrix_product and burn_product (fp32 and bf16, GFLOP/s), memory_bandwidth (GB/s), \
+device_memory (in_use_mib, reserved_mib, reserved_in_warmup_mib), peak_memory_mib (of the process, on the machine).";
 
 /// Arguments of `kdx bench`.
 #[derive(Debug, clap::Args)]
@@ -72,6 +85,12 @@ pub struct Args {
     /// Steps before the measurement.
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
+    /// On a GPU, as `train.log_every`: steps between two readings of the figures, which wait for the device.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    log_every: usize,
+    /// Do not measure how fast the device multiplies matrices and moves memory.
+    #[arg(long)]
+    no_ceilings: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -102,6 +121,8 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         loss,
         warmup: args.warmup,
         seconds: args.seconds,
+        log_every: args.log_every,
+        ceilings: !args.no_ceilings,
     })?;
     if args.json {
         text::say!("{}", serde_json::to_string_pretty(&report).into_diagnostic()?);
@@ -132,9 +153,17 @@ fn render(args: &Args, report: &Report) -> String {
         text::plural(report.threads, "thread"),
     );
     let rows = report.parts.iter().map(row).chain([whole(report)]).collect();
-    let heading = ["part", "ms a step", "µs a token", "share", "GFLOP", "GFLOP/s", "of a matrix product"];
+    let heading =
+        ["part", "ms a step", "µs a token", "share", "GFLOP", "GFLOP/s", "of a product", "GB/s", "of a copy"];
     out += &text::table(heading, rows);
-    let (speed, product) = (&report.tokens_per_second, &report.matrix_product);
+    if report.synchronized {
+        out += &format!(
+            "The parts are of {} that waited for the device at the end of each; they took {:.2} ms.\n",
+            text::plural(report.part_steps, "step"),
+            report.part_step_seconds * 1e3
+        );
+    }
+    let speed = &report.tokens_per_second;
     out += &format!(
         "\n{:.0} tokens/s, the median of {}; four fifths of them between {:.0} and {:.0}\n",
         speed.median,
@@ -142,14 +171,30 @@ fn render(args: &Args, report: &Report) -> String {
         speed.p10,
         speed.p90
     );
-    out += &format!("matrix product: {:.0} GFLOP/s in fp32, {:.0} in bf16\n", product.fp32, product.bf16);
+    if let Some(product) = &report.matrix_product {
+        out += &format!("matrix product: {:.0} GFLOP/s in fp32, {:.0} in bf16\n", product.fp32, product.bf16);
+    }
+    if let Some(product) = &report.burn_product {
+        let bf16 = product.bf16.map_or("none".to_owned(), |speed| format!("{speed:.0}"));
+        out += &format!("Burn's own: {:.0} GFLOP/s in fp32, {bf16} in bf16\n", product.fp32);
+    }
+    if let Some(bandwidth) = report.memory_bandwidth {
+        out += &format!("memory: {bandwidth:.1} GB/s\n");
+    }
+    if let Some(memory) = &report.device_memory {
+        out += &format!(
+            "memory of the device: {:.0} MiB held for tensors, {:.0} MiB of it in use at the end of a part ({:.0} MiB held after \
+             the warm-up)\n",
+            memory.reserved_mib, memory.in_use_mib, memory.reserved_in_warmup_mib
+        );
+    }
     if let Some(memory) = report.peak_memory_mib {
         out += &format!("peak memory: {memory:.0} MiB\n");
     }
     out
 }
 
-fn row(part: &PartReport) -> [String; 7] {
+fn row(part: &PartReport) -> [String; 9] {
     [
         part.part.name().to_owned(),
         format!("{:.2}", part.seconds * 1e3),
@@ -158,18 +203,22 @@ fn row(part: &PartReport) -> [String; 7] {
         figure(part.gflop),
         figure(part.gflop_per_second),
         percent(part.of_matrix_product),
+        figure(part.gbyte_per_second),
+        percent(part.of_memory_bandwidth),
     ]
 }
 
-fn whole(report: &Report) -> [String; 7] {
+fn whole(report: &Report) -> [String; 9] {
     [
         "step".to_owned(),
         format!("{:.2}", report.mean_step_seconds * 1e3),
         format!("{:.2}", report.mean_step_seconds * 1e6 / report.tokens_per_step as f64),
-        percent(Some(1.0)),
+        if report.synchronized { percent(None) } else { percent(Some(1.0)) },
         figure(Some(report.gflop)),
         figure(Some(report.gflop_per_second)),
-        percent(Some(report.of_matrix_product)),
+        percent(report.of_matrix_product),
+        figure(None),
+        percent(None),
     ]
 }
 

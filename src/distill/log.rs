@@ -10,14 +10,14 @@ use crate::kernels::{Losses, Norm};
 use crate::store::{MetricRow, MetricsMark, MetricsWriter, StepLosses, StoreError};
 
 /// Losses of a step while its micro-batches come in; on the device, so that nothing waits.
-pub(super) struct Sums {
+pub(crate) struct Sums {
     total: Tensor<1>,
     hard: Tensor<1>,
     soft: Option<Tensor<1>>,
 }
 
 impl Sums {
-    pub(super) fn add(sums: Option<Self>, losses: Losses, share: f64) -> Self {
+    pub(crate) fn add(sums: Option<Self>, losses: Losses, share: f64) -> Self {
         let total = losses.total.without_autodiff() * share;
         let hard = losses.hard * share;
         let soft = losses.soft.map(|soft| soft * share);
@@ -38,19 +38,19 @@ impl Sums {
 }
 
 /// What a step came to, which its device may still be computing.
-pub(super) struct Taken {
-    pub(super) step: u64,
+pub(crate) struct Taken {
+    pub(crate) step: u64,
     /// Tokens that went through the student so far.
-    pub(super) tokens: u64,
+    pub(crate) tokens: u64,
     /// None where nothing in its batches counted.
-    pub(super) losses: Option<Sums>,
+    pub(crate) losses: Option<Sums>,
     /// Of the gradient.
-    pub(super) norm: Norm,
+    pub(crate) norm: Norm,
 }
 
 impl Taken {
     /// Its losses and the gradient's norm; waits for the device once.
-    fn read(self) -> (StepLosses, f64) {
+    pub(crate) fn read(self) -> (StepLosses, f64) {
         let (losses, norm) = match (self.losses, self.norm) {
             (Some(losses), Norm::OnDevice(norm)) => (losses, norm),
             (losses, norm) => return (losses.map(Sums::read).unwrap_or_default(), norm.read()),

@@ -31,6 +31,7 @@ mod train;
 
 pub use batch::DeviceBatch;
 pub use error::DistillError;
+pub(crate) use log::{Sums, Taken};
 pub use optimizer::{Gradients, Optimizer};
 pub use schedule::learning_rate;
 pub use state::{LastMeasured, Position, TrainingState};

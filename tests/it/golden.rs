@@ -4,11 +4,12 @@ use std::fs;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use kdx::kernels::{Distillation, Divergence, Losses, Projection, distillation_loss};
+use kdx::kernels::{Distillation, Divergence, Losses, Products, Projection, distillation_loss, linear};
 use kdx::model::{self, NamePath, Transformer, Weights};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::support::device::device;
 use crate::support::{close, golden, ids};
 
 const SHAPE: [usize; 2] = [4, 48];
@@ -44,7 +45,7 @@ fn int(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 
 /// The rows of batch 0 that count, for both models, with their targets.
 fn case(student: &Transformer, teacher: &Transformer) -> (Projection, Projection, Tensor<1, Int>) {
-    let device = Device::flex();
+    let device = device();
     let (inputs, labels) = batches().swap_remove(0);
     let (positions, targets) = rows(&labels);
     let positions = int(positions, &device);
@@ -60,12 +61,12 @@ fn load(name: &str, device: &Device) -> Transformer {
 }
 
 #[test]
-fn logits_are_those_of_transformers() {
-    let device = Device::flex();
+pub fn logits_are_those_of_transformers() {
+    let device = device();
     let expected = expected();
     let (student, teacher, _) = case(&load("student", &device), &load("teacher", &device));
     let logits = |p: Projection, vocab: usize| -> Tensor<2> {
-        p.hidden.matmul(p.head.transpose()).narrow(1, 0, vocab)
+        linear(p.hidden, [p.head], &Products::default()).narrow(1, 0, vocab)
     };
     for (name, projection) in [("student", student), ("teacher", teacher)] {
         let logits = logits(projection, 320);
@@ -139,9 +140,9 @@ fn norm(gradients: &Weights) -> f64 {
 }
 
 #[test]
-fn every_loss_and_its_gradient_norm_is_that_of_pytorch() {
-    let student = load("student", &Device::flex().autodiff());
-    let teacher = load("teacher", &Device::flex());
+pub fn every_loss_and_its_gradient_norm_is_that_of_pytorch() {
+    let student = load("student", &device().autodiff());
+    let teacher = load("teacher", &device());
     let expected = expected();
     let cases = expected["losses"].as_array().unwrap();
     assert_eq!(cases.len(), 21);
@@ -165,9 +166,9 @@ fn every_loss_and_its_gradient_norm_is_that_of_pytorch() {
 }
 
 #[test]
-fn the_gradient_of_every_parameter_is_that_of_pytorch() {
-    let student = load("student", &Device::flex().autodiff());
-    let teacher = load("teacher", &Device::flex());
+pub fn the_gradient_of_every_parameter_is_that_of_pytorch() {
+    let student = load("student", &device().autodiff());
+    let teacher = load("teacher", &device());
     let (projected, taught, targets) = case(&student, &teacher);
     let mix = Distillation { divergence: Some(Divergence::ForwardKl), temperature: 1.5, hard_weight: 0.5 };
     let found = gradients(&student, &distillation_loss(projected, Some(taught.into()), targets, &mix));

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::kernels::{self, Case, case};
 use crate::support::device::{device, on};
 use crate::support::reference::noise;
-use crate::{resume, runs};
+use crate::{golden, resume, runs};
 
 /// The device under test.
 fn gpu() -> Device {
@@ -229,6 +229,15 @@ fn steps_and_norms_are_those_of_the_reference() {
             agree("step", found, expected, 1e-5);
         }
     }
+}
+
+#[test]
+fn logits_losses_and_gradients_are_those_of_pytorch() {
+    on(&gpu(), || {
+        golden::logits_are_those_of_transformers();
+        golden::every_loss_and_its_gradient_norm_is_that_of_pytorch();
+        golden::the_gradient_of_every_parameter_is_that_of_pytorch();
+    });
 }
 
 #[test]

@@ -9,9 +9,14 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+/// The repository: `KDX_TEST_ROOT`, for a test binary that was built elsewhere, or where this one was built.
+pub fn root() -> PathBuf {
+    std::env::var_os("KDX_TEST_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 /// A file of the reference numbers; `tests/golden/make_golden.py` says what they are.
 pub fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    root().join("tests/golden").join(name)
 }
 
 /// Asserts that two numbers agree up to a fraction of the expected one.
