@@ -47,6 +47,8 @@ pub struct Report {
     pub threads: usize,
     /// Steps before the measurement.
     pub warmup_steps: usize,
+    /// Time of these; on a GPU kernels are compiled in it, and chosen among.
+    pub warmup_seconds: f64,
     /// Steps measured.
     pub steps: usize,
     /// Steps between two readings of the figures, each of which waits for the device; 1 on the processor.
@@ -179,6 +181,7 @@ impl Report {
             isa: isa.level().name(),
             threads: rayon::current_num_threads(),
             warmup_steps: options.warmup,
+            warmup_seconds: measured.warmup_seconds,
             steps: steps.len() * measured.steps_per_reading,
             steps_per_reading: measured.steps_per_reading,
             tokens_per_step,

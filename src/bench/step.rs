@@ -28,6 +28,8 @@ pub(super) struct Measured {
     pub(super) teacher: Option<ModelConfig>,
     /// Tokens of a batch that enter the loss.
     pub(super) rows: usize,
+    /// Of all steps before the measurement, in which kernels may be compiled and chosen among.
+    pub(super) warmup_seconds: f64,
     /// Steps between two readings of the figures.
     pub(super) steps_per_reading: usize,
     /// Seconds of a step, the mean over those from one reading to the next.
@@ -87,6 +89,7 @@ pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, Be
         student: student_config,
         teacher: teacher_config,
         rows: options.batch * (options.sequence - 1),
+        warmup_seconds: 0.0,
         steps_per_reading: 1,
         steps: Vec::new(),
         parts: Vec::new(),
@@ -120,9 +123,11 @@ impl Training<'_> {
         mut state: TrainingState,
         measured: &mut Measured,
     ) -> Result<(), BenchError> {
+        let start = Instant::now();
         for _ in 0..options.warmup {
             (state, _) = self.step_and_read(state, None)?;
         }
+        measured.warmup_seconds = start.elapsed().as_secs_f64();
         let mut elapsed = 0.0;
         while measured.parts.len() < LEAST_STEPS || elapsed < options.seconds {
             let clock;
@@ -142,9 +147,11 @@ impl Training<'_> {
         mut state: TrainingState,
         measured: &mut Measured,
     ) -> Result<(), BenchError> {
+        let start = Instant::now();
         for _ in 0..options.warmup {
             (state, _) = self.step_and_read(state, None)?;
         }
+        measured.warmup_seconds = start.elapsed().as_secs_f64();
         let reserved = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
         let reserved_in_warmup = reserved();
         self.device.memory_cleanup();

@@ -14,7 +14,7 @@ use crate::kernels::{Precision, Products, linear};
 /// Rows and columns of the square matrices, at least and at most.
 const SIZES: std::ops::RangeInclusive<usize> = 256..=8192;
 /// A product of the largest matrices that are tried takes less than this.
-const LONGEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(20);
 /// Calls before the first that is timed: kernels are compiled and chosen among.
 const WARMUP: usize = 3;
 /// Calls are timed together until they take this long, so that starting them and waiting for them is little of it.

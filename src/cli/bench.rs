@@ -35,7 +35,7 @@ KDX_CPU=portable|avx2|avx512|avx512bf16|amx chooses the instruction set, RAYON_N
 
 --json prints one object: format_version, student and teacher (hidden_size, layers, heads, kv_heads, \
 intermediate_size, parameters), vocab_size, batch, sequence, precision, device, signal, loss, isa, threads, \
-warmup_steps, steps, steps_per_reading, tokens_per_step, tokens_per_second and step_seconds (p10, median, p90), \
+warmup_steps, warmup_seconds, steps, steps_per_reading, tokens_per_step, tokens_per_second and step_seconds (p10, median, p90), \
 mean_step_seconds, synchronized (whether the parts are of steps that wait for the device), part_steps, \
 part_step_seconds (what the parts add up to), parts (part, seconds, microseconds_per_token, share, gflop, \
 gflop_per_second, of_matrix_product, gbyte, gbyte_per_second, of_memory_bandwidth), gflop, gflop_per_second, \

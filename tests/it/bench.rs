@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::close;
+use crate::support::{close, kdx};
 
 const SMALL: [&str; 7] =
     ["--student=16x1", "--teacher=32x1", "--vocab=64", "--batch=1", "--seq=8", "--seconds=0.1", "--warmup=1"];
@@ -13,18 +13,18 @@ const SMALL: [&str; 7] =
 fn bench(options: &[&str]) -> Output {
     let key = |option: &str| option.split('=').next().map(str::to_owned);
     let kept = SMALL.into_iter().filter(|small| !options.iter().any(|option| key(option) == key(small)));
-    Command::new(env!("CARGO_BIN_EXE_kdx")).arg("bench").args(kept).args(options).output().unwrap()
+    Command::new(kdx()).arg("bench").args(kept).args(options).output().unwrap()
 }
 
 #[track_caller]
-fn report(options: &[&str]) -> Value {
+pub fn report(options: &[&str]) -> Value {
     let output = bench(&[options, &["--json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[track_caller]
-fn number(value: &Value) -> f64 {
+pub fn number(value: &Value) -> f64 {
     let number = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
     assert!(number.is_finite() && number >= 0.0, "{number}");
     number
@@ -48,7 +48,7 @@ fn a_report_says_what_was_measured_and_adds_up() {
     }
     assert_eq!((&report["loss"]["kind"], &report["loss"]["alpha"]), (&"js".into(), &0.25.into()));
     for (key, value) in
-        [("format_version", 1), ("vocab_size", 64), ("batch", 1), ("sequence", 8), ("tokens_per_step", 8)]
+        [("format_version", 2), ("vocab_size", 64), ("batch", 1), ("sequence", 8), ("tokens_per_step", 8)]
     {
         assert_eq!(report[key], value, "{key}");
     }
@@ -66,6 +66,12 @@ fn a_report_says_what_was_measured_and_adds_up() {
     let sum = |key: &str| -> f64 {
         report["parts"].as_array().unwrap().iter().map(|part| part[key].as_f64().unwrap_or(0.0)).sum()
     };
+    assert_eq!((&report["synchronized"], &report["steps_per_reading"]), (&false.into(), &1.into()));
+    assert_eq!(
+        report["part_steps"], report["steps"],
+        "the processor has done a part when its last call returns"
+    );
+    assert_eq!(report["part_step_seconds"], report["mean_step_seconds"]);
     close("seconds of all parts", sum("seconds"), step, 1e-9);
     close("shares of all parts", sum("share"), 1.0, 1e-9);
     close("microseconds of a token", sum("microseconds_per_token"), step * 1e6 / 8.0, 1e-9);
@@ -79,10 +85,18 @@ fn a_report_says_what_was_measured_and_adds_up() {
         let speed = number(&part["gflop"]) / number(&part["seconds"]);
         close(name, number(&part["gflop_per_second"]), speed, 1e-9);
         close(name, number(&part["of_matrix_product"]), speed / fastest, 1e-9);
+        let bandwidth = number(&part["gbyte"]) / number(&part["seconds"]);
+        close(name, number(&part["gbyte_per_second"]), bandwidth, 1e-9);
+        let most = number(&report["memory_bandwidth"]);
+        close(name, number(&part["of_memory_bandwidth"]), bandwidth / most, 1e-9);
     }
+    assert_eq!((&report["burn_product"], &report["device_memory"]), (&Value::Null, &Value::Null));
     // 7 of 8 rows count: three products with the student's head, one with the teacher's.
     let heads = 2.0 * 7.0 * 64.0 * (3.0 * 16.0 + 32.0) / 1e9;
     close("operations of the loss", number(&part(&report, "loss")["gflop"]), heads, 1e-9);
+    // Eight numbers a parameter.
+    close("bytes", number(&part(&report, "optimizer")["gbyte"]), 32.0 * 4784.0 / 1e9, 1e-9);
+    assert_eq!(part(&report, "rest")["gbyte"], Value::Null);
     for name in ["optimizer", "rest"] {
         assert!(number(&part(&report, name)["seconds"]) > 0.0);
         assert_eq!(part(&report, name)["gflop"], Value::Null);
@@ -105,13 +119,26 @@ fn with_hidden_states_that_are_there_the_teacher_does_nothing() {
 }
 
 #[test]
+fn without_ceilings_nothing_is_held_against_them() {
+    let report = report(&["--no-ceilings"]);
+    for key in ["matrix_product", "of_matrix_product", "memory_bandwidth"] {
+        assert_eq!(report[key], Value::Null, "{key}");
+    }
+    let loss = part(&report, "loss");
+    assert!(number(&loss["gflop_per_second"]) > 0.0 && number(&loss["gbyte_per_second"]) > 0.0);
+    assert_eq!((&loss["of_matrix_product"], &loss["of_memory_bandwidth"]), (&Value::Null, &Value::Null));
+    let text = String::from_utf8(bench(&["--no-ceilings"]).stdout).unwrap();
+    assert!(!text.contains("matrix product:"), "{text}");
+}
+
+#[test]
 fn the_table_names_every_part() {
     let output = bench(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.starts_with("student 16x1 (4784), teacher 32x1 (17.0 k), online, vocabulary 64, batch 1 × 8")
     );
-    for word in ["student forward", "optimizer", "tokens/s", "matrix product:", "peak memory:"] {
+    for word in ["student forward", "optimizer", "tokens/s", "matrix product:", "memory: ", "peak memory:"] {
         assert!(text.contains(word), "{word} in {text}");
     }
 }
@@ -131,6 +158,7 @@ fn options_that_no_step_can_have_are_refused() {
         ("--seq=1", ["`--seq` is 1", "at least 2"]),
         ("--temperature=0", ["`--temperature` is 0", "above 0"]),
         ("--alpha=1.5", ["`--alpha` is 1.5", "from 0 to 1"]),
+        ("--log-every=0", ["`--log-every` is 0", "at least 1"]),
         ("--seconds=-1", ["`--seconds` is -1", "not negative"]),
         ("--precision=fp8", ["--precision", "`fp32`"]),
         ("--device=tpu", ["--device", "unknown device `tpu`"]),
@@ -147,7 +175,6 @@ fn options_that_no_step_can_have_are_refused() {
             assert!(error.contains(word), "{option}: {word} in {error}");
         }
     }
-    let unknown =
-        Command::new(env!("CARGO_BIN_EXE_kdx")).env("KDX_CPU", "sse9").arg("bench").output().unwrap();
+    let unknown = Command::new(kdx()).env("KDX_CPU", "sse9").arg("bench").output().unwrap();
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("KDX_CPU=sse9"));
 }

@@ -14,6 +14,11 @@ pub fn root() -> PathBuf {
     std::env::var_os("KDX_TEST_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
+/// The kdx binary: `KDX_TEST_BINARY`, for a test binary that was built elsewhere, or the one built with this one.
+pub fn kdx() -> PathBuf {
+    std::env::var_os("KDX_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_kdx").into(), PathBuf::from)
+}
+
 /// A file of the reference numbers; `tests/golden/make_golden.py` says what they are.
 pub fn golden(name: &str) -> PathBuf {
     root().join("tests/golden").join(name)

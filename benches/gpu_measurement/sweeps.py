@@ -1,0 +1,163 @@
+"""Whole sweeps on the device: killed and resumed, and with several runs at once."""
+import json
+import os
+import statistics
+import subprocess
+import time
+
+from .runner import Failed, kill_all, tail
+
+# Seconds after which what a killed process held is free.
+ENVIRONMENT = os.environ | {"KDX_LEASE_SECONDS": "2"}
+AT_ONCE = [1, 16, 8, 4]
+
+EXPERIMENT = """\
+[data]
+train = "toydata/train.jsonl"
+tokenizer = "toydata/tokenizer"
+max_length = 96
+
+[teacher]
+hidden_size = 128
+layers = 3
+heads = 4
+signal = "{signal}"
+[teacher.train]
+steps = {teacher_steps}
+batch_size = 32
+checkpoint_every = 0.5
+
+[student]
+hidden_size = 64
+layers = 1
+heads = 4
+
+[train]
+steps = {steps}
+batch_size = 32
+log_every = 10
+checkpoint_every = {checkpoint_every}
+precision = "bf16"
+
+[grid]
+{grid}
+"""
+
+
+def toydata(run, args):
+    if not (run.work / "toydata").exists():
+        size = ["--train", "200", "--validation", "20"] if args.small else ["--train", "2000", "--validation", "100"]
+        run.command([args.kdx, "toydata", "--output", "toydata", *size], cwd=run.work)
+
+
+def experiment(run, args, name, grid, signal, steps, checkpoint_every):
+    grid = "\n".join(f'"{key}" = {json.dumps(values)}' for key, values in grid.items())
+    text = EXPERIMENT.format(grid=grid, signal=signal, steps=steps, checkpoint_every=checkpoint_every,
+                             teacher_steps=5 if args.small else 100)
+    (run.work / f"{name}.toml").write_text(text)
+
+
+def sweep(args, name, store, jobs):
+    return [args.kdx, "--store", store, "sweep", f"{name}.toml", "--devices", args.device, "--jobs", jobs]
+
+
+def runs(store):
+    """The directories of a store's students."""
+    return sorted(path.parent for path in store.glob("students/*/run.json"))
+
+
+def killed_and_resumed(run, args):
+    """16 runs, undisturbed and killed once in the middle: every byte of metrics and models is to be the same."""
+    toydata(run, args)
+    temperatures, alphas = ([1.0, 2.0], [0.5]) if args.small else ([1.0, 1.5, 2.0, 4.0], [0.1, 0.5])
+    grid = {"train.precision": ["fp32", "bf16"], "loss.temperature": temperatures, "loss.alpha": alphas}
+    total = 2 * len(temperatures) * len(alphas)
+    experiment(run, args, "killed", grid, "online", 20 if args.small else 200, 0.05 if args.small else 0.2)
+
+    _, _, undisturbed = run.command(sweep(args, "killed", "undisturbed", args.jobs), cwd=run.work, env=ENVIRONMENT)
+    expected = contents(run.work / "undisturbed")
+    if len(expected) != total:
+        raise Failed(f"{len(expected)} of {total} runs are there after an undisturbed sweep")
+
+    command = sweep(args, "killed", "disturbed", args.jobs)
+    process = run.start(command, cwd=run.work, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store = run.work / "disturbed"
+    # In the middle: some runs done, others begun, with a checkpoint or without.
+    while process.poll() is None and run.step_left() > 1:
+        done = sum((path / "summary.json").exists() for path in runs(store))
+        begun = sum((path / "metrics.jsonl").exists() and not (path / "summary.json").exists() for path in runs(store))
+        if done >= total // 3 and begun:
+            break
+        time.sleep(0.02)
+    early = process.poll()
+    kill_all(process)
+    run.running.remove(process)
+    if early is not None:
+        raise Failed(f"the sweep was over, with exit code {early}, before it could be killed")
+    done = sum((path / "summary.json").exists() for path in runs(store))
+    checkpoints = sum((path / "checkpoint" / "checkpoint.json").exists() for path in runs(store))
+
+    _, text, resumed = run.command(command, cwd=run.work, env=ENVIRONMENT)
+    found = contents(store)
+    different = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    result = {
+        "runs": total, "at_once": args.jobs, "done_when_killed": done, "checkpoints_when_killed": checkpoints,
+        "undisturbed_seconds": round(undisturbed, 1), "resumed_seconds": round(resumed, 1),
+        "different": [describe(store, name) for name in different],
+    }
+    if different:
+        raise Failed(f"{len(different)} of {total} runs differ", result=result, output_tail=tail(text))
+    return result
+
+
+def contents(store):
+    """The metrics and the model of every finished run, by its name."""
+    found = {}
+    for path in runs(store):
+        if (path / "summary.json").exists():
+            files = [path / "metrics.jsonl", path / "model" / "model.safetensors"]
+            found[path.name] = [file.read_bytes() for file in files]
+    return found
+
+
+def describe(store, name):
+    """A run by what sets it apart."""
+    for path in runs(store):
+        if path.name == name:
+            config = json.loads((path / "run.json").read_text()).get("config", {})
+            return {"run": name, "precision": config.get("train", {}).get("precision"), "loss": config.get("loss")}
+    return {"run": name}
+
+
+def packed(run, args):
+    """Runs of one size, one after another and several at once: tokens by the time of the whole sweep."""
+    toydata(run, args)
+    steps = 20 if args.small else 400
+    at_once = AT_ONCE[:2] if args.small else AT_ONCE
+    # The teacher, its signal and the kernels are there before the clock starts.
+    experiment(run, args, "first", {"train.seed": [1]}, "hidden", steps, 0)
+    run.command(sweep(args, "first", "packed", 1), cwd=run.work, env=ENVIRONMENT)
+    figures = []
+    seed = 100
+    for count in at_once:
+        number = 2 if args.small else max(count, 3)
+        experiment(run, args, f"packed{count}", {"train.seed": list(range(seed, seed + number))}, "hidden", steps, 0)
+        seed += number
+        before = set(runs(run.work / "packed"))
+        try:
+            _, _, seconds = run.command(sweep(args, f"packed{count}", "packed", count), cwd=run.work, env=ENVIRONMENT)
+        except Failed as failure:
+            # What was measured before stays.
+            details = {key: failure.details[key] for key in ("command", "exit_code", "output_tail") if key in failure.details}
+            figures.append({"at_once": count, "failed": str(failure), **details})
+            continue
+        summaries = [json.loads((path / "summary.json").read_text()) for path in set(runs(run.work / "packed")) - before]
+        alone = statistics.median(summary["tokens_per_second"] for summary in summaries) if summaries else None
+        figures.append({"at_once": count, "runs": number, "tokens_per_second_of_a_run": alone, "seconds": round(seconds, 2), "runs_per_second": number / seconds})
+    one_by_one = next((one["runs_per_second"] for one in figures if one["at_once"] == 1 and "runs_per_second" in one), None)
+    for one in figures:
+        if one_by_one and "runs_per_second" in one:
+            one["ratio"] = one["runs_per_second"] / one_by_one
+    if not any("runs_per_second" in one for one in figures):
+        raise Failed("no sweep came to its end", result={"steps_per_run": steps, "figures": figures})
+    return {"steps_per_run": steps, "figures": figures}
