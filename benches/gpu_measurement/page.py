@@ -127,7 +127,7 @@ def packed(results):
     found = result_of(results["steps"], "runs packed onto the device")
     if not found:
         return []
-    lines = ["", "## Runs at once", "", f"64×1 students of {found['steps_per_run']} steps; the time of the whole sweep, workers and models included.", "",
+    lines = ["", "## Runs at once", "", f"Small students, {found['steps_per_run']} steps each; the time of the whole sweep, workers and models included.", "",
              "| at once | runs | s | runs/s | to one after another | tokens/s of a run |",
               "| ---: | ---: | ---: | ---: | ---: | ---: |"]
     for one in found["figures"]:

@@ -7,6 +7,9 @@ import time
 
 from .runner import Failed, kill_all, tail
 
+SIZES = {"length": 96, "batch": 32, "teacher": 128, "layers": 3, "student": 64, "teacher_steps": 100, "log_every": 10}
+SMALL = {"length": 24, "batch": 2, "teacher": 16, "layers": 1, "student": 16, "teacher_steps": 2, "log_every": 2}
+
 # Seconds after which what a killed process held is free.
 ENVIRONMENT = os.environ | {"KDX_LEASE_SECONDS": "2"}
 AT_ONCE = [1, 16, 8, 4]
@@ -15,27 +18,27 @@ EXPERIMENT = """\
 [data]
 train = "toydata/train.jsonl"
 tokenizer = "toydata/tokenizer"
-max_length = 96
+max_length = {length}
 
 [teacher]
-hidden_size = 128
-layers = 3
+hidden_size = {teacher}
+layers = {layers}
 heads = 4
 signal = "{signal}"
 [teacher.train]
 steps = {teacher_steps}
-batch_size = 32
+batch_size = {batch}
 checkpoint_every = 0.5
 
 [student]
-hidden_size = 64
+hidden_size = {student}
 layers = 1
 heads = 4
 
 [train]
 steps = {steps}
-batch_size = 32
-log_every = 10
+batch_size = {batch}
+log_every = {log_every}
 checkpoint_every = {checkpoint_every}
 precision = "bf16"
 
@@ -46,14 +49,14 @@ precision = "bf16"
 
 def toydata(run, args):
     if not (run.work / "toydata").exists():
-        size = ["--train", "200", "--validation", "20"] if args.small else ["--train", "2000", "--validation", "100"]
+        size = ["--train", "40", "--validation", "4"] if args.small else ["--train", "2000", "--validation", "100"]
         run.command([args.kdx, "toydata", "--output", "toydata", *size], cwd=run.work)
 
 
 def experiment(run, args, name, grid, signal, steps, checkpoint_every):
     grid = "\n".join(f'"{key}" = {json.dumps(values)}' for key, values in grid.items())
-    text = EXPERIMENT.format(grid=grid, signal=signal, steps=steps, checkpoint_every=checkpoint_every,
-                             teacher_steps=5 if args.small else 100)
+    sizes = SMALL if args.small else SIZES
+    text = EXPERIMENT.format(grid=grid, signal=signal, steps=steps, checkpoint_every=checkpoint_every, **sizes)
     (run.work / f"{name}.toml").write_text(text)
 
 
@@ -72,7 +75,7 @@ def killed_and_resumed(run, args):
     temperatures, alphas = ([1.0, 2.0], [0.5]) if args.small else ([1.0, 1.5, 2.0, 4.0], [0.1, 0.5])
     grid = {"train.precision": ["fp32", "bf16"], "loss.temperature": temperatures, "loss.alpha": alphas}
     total = 2 * len(temperatures) * len(alphas)
-    experiment(run, args, "killed", grid, "online", 20 if args.small else 200, 0.05 if args.small else 0.2)
+    experiment(run, args, "killed", grid, "online", 12 if args.small else 200, 0.05 if args.small else 0.2)
 
     _, _, undisturbed = run.command(sweep(args, "killed", "undisturbed", args.jobs), cwd=run.work, env=ENVIRONMENT)
     expected = contents(run.work / "undisturbed")
@@ -132,7 +135,7 @@ def describe(store, name):
 def packed(run, args):
     """Runs of one size, one after another and several at once: tokens by the time of the whole sweep."""
     toydata(run, args)
-    steps = 20 if args.small else 400
+    steps = 6 if args.small else 400
     at_once = AT_ONCE[:2] if args.small else AT_ONCE
     # The teacher, its signal and the kernels are there before the clock starts.
     experiment(run, args, "first", {"train.seed": [1]}, "hidden", steps, 0)
