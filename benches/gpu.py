@@ -12,9 +12,9 @@ where there is none.
 
 Steps go by importance, each with a limit of its own: the environment; reference numbers; a sweep that is killed and
 resumed; training steps of kdx and PyTorch in turn; what the device reaches at most; runs packed onto it; all
-operations against their references; more rounds of the training steps. A step that fails, with its command, exit code and last lines, stops
-nothing; one that does not fit into the time is written down as not measured. Results are in --output, as JSON and
-as a page, rewritten after each step.
+operations against their references; more rounds of the training steps. A step that fails, with its command, exit
+code and last lines, stops nothing; one that does not fit into the time is written down as not measured. Results are
+in --output, as JSON and as a page, rewritten after each step. Exit code 1 where a step failed.
 """
 import argparse
 import contextlib
@@ -51,7 +51,7 @@ def arguments():
     measuring.add_argument("--python", default=sys.executable, help="a Python that has torch and transformers")
     measuring.add_argument("--seconds", type=float, default=8.0, help="of each measurement of steps (default: 8)")
     measuring.add_argument("--rounds", type=int, default=3, help="rounds of those, if they fit (default: 3)")
-    measuring.add_argument("--jobs", type=int, default=4, help="runs at once in the sweep that is killed (default: 4)")
+    measuring.add_argument("--jobs", type=int, default=8, help="runs at once in the sweep that is killed (default: 8)")
     measuring.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
                            help="some of: " + ", ".join(PARTS) + " (default: all)")
     measuring.add_argument("--small", action="store_true", help="tiny sizes, to try out the script: no figures")
@@ -77,10 +77,12 @@ def environment(run, args):
                 "power.limit,ecc.mode.current", "--format=csv,noheader"],
         "cuda": ["nvidia-smi"],
         "libraries": ["sh", "-c", "ldconfig -p | grep -E 'libcuda\\.|libnvrtc|libvulkan\\.|libnvidia-ml' || true"],
-        "toolkit": ["sh", "-c", "ls -d /usr/local/cuda* 2>/dev/null; nvcc --version 2>/dev/null | tail -n 2; echo CUDA_PATH=$CUDA_PATH;"
+        "toolkit": ["sh", "-c", "ls -d /usr/local/cuda* 2>/dev/null; nvcc --version 2>/dev/null | tail -n 2;"
+                    "echo CUDA_PATH=$CUDA_PATH;"
                     "find /usr/include /usr/lib /usr/local /opt -name cuda_bf16.h -o -name 'libnvrtc*.so*' 2>/dev/null"],
         "devices": [args.kdx, "devices"],
-        "system": ["sh", "-c", "uname -srm; . /etc/os-release && echo $PRETTY_NAME; nproc; grep MemTotal /proc/meminfo"],
+        "system": ["sh", "-c", "uname -srm; . /etc/os-release && echo $PRETTY_NAME; nproc; "
+                   "grep MemTotal /proc/meminfo"],
     }
     for name, command in wanted.items():
         try:
@@ -99,7 +101,7 @@ def plan(run, args):
     yield "environment", step("environment", 60, 1, environment)
     with speed.compiled_beforehand(run, args):
         yield "numbers", step("reference numbers", 100, 10, correctness.golden)
-        yield "sweep", step("a sweep killed and resumed", 100, 20, sweeps.killed_and_resumed)
+        yield "sweep", step("a sweep killed and resumed", 130, 20, sweeps.killed_and_resumed)
     yield "steps", lambda: speed.round_of(run, args, 1)
     yield "ceilings", step("ceilings", 60, 10, speed.ceilings)
     yield "packing", step("runs packed onto the device", 100, 20, sweeps.packed)

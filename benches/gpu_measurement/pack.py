@@ -27,9 +27,13 @@ def pack(args, root):
                     print(f"{name}: {mib(path)}, stripped {mib(copy)}")
                     archive.add(copy, f"{FOLDER}/{name}")
                 for name in FILES:
-                    archive.add(root / name, f"{FOLDER}/{name}", filter=lambda entry: None if "__pycache__" in entry.name else entry)
+                    archive.add(root / name, f"{FOLDER}/{name}", filter=without_caches)
     print(f"{args.output}: {mib(args.output)}")
     print(f"there: tar xf {args.output.name} && python3 {FOLDER}/benches/gpu.py measure --device cuda:0")
+
+
+def without_caches(entry):
+    return None if "__pycache__" in entry.name else entry
 
 
 def strip(path):

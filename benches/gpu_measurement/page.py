@@ -9,19 +9,24 @@ def render(results):
         lines += ["**Tiny sizes, to try out the script: these are no figures.**", ""]
     if not results["complete"]:
         lines += ["Not complete: the measurement was still running when this was written, or was stopped.", ""]
-    lines += [f"{results['date']}, {results['kdx']}, {results['elapsed_seconds']:.0f} s of {60 * results['minutes']:.0f}.",
-              "", f"`{results['command']}`", ""]
+    lines += [f"{results['date']}, {results['kdx']}, {results['elapsed_seconds']:.0f} s of {60 * results['minutes']:.0f}.", "",
+              f"`{results['command']}`", ""]
     steps = results["steps"]
     lines += environment(result_of(steps, "environment"))
     lines += ["## Steps", "", "| step | | s | |", "| --- | --- | ---: | --- |"]
-    lines += [f"| {step['name']} | {step['status']} | {step.get('seconds', 0):.0f} | {cell(step.get('reason', ''))} |" for step in steps]
+    lines += [row(step["name"], step["status"], f"{step.get('seconds', 0):.0f}", step.get("reason", "")) for step in steps]
     for part in (correctness, killed, speed, parts, packed, failures):
         lines += part(results)
     return "\n".join(lines) + "\n"
 
 
-def cell(text):
-    return str(text).replace("|", "\\|").replace("\n", " ")
+def row(*cells):
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def heading(first, *others):
+    """The head of a table: words, then figures."""
+    return [row(first, *others), row("---", *["---:"] * len(others))]
 
 
 def result_of(steps, name):
@@ -53,11 +58,13 @@ def killed(results):
     found = result_of(results["steps"], "a sweep killed and resumed")
     if not found:
         return []
-    same = "every byte of metrics and models is the same" if not found["different"] else f"{len(found['different'])} runs differ"
+    same = "every byte of metrics and models is the same"
+    if found["different"]:
+        same = f"{len(found['different'])} runs differ"
     return ["", "## A sweep killed and resumed", "",
-            f"{found['runs']} runs, {found['at_once']} at once, killed with SIGKILL when {found['done_when_killed']} were done and "
-            f"{found['checkpoints_when_killed']} had a checkpoint: {same}. Undisturbed {found['undisturbed_seconds']} s, resumed "
-            f"{found['resumed_seconds']} s."]
+            f"{found['runs']} runs, {found['at_once']} at once, killed with SIGKILL when {found['done_when_killed']} were done "
+            f"and {found['checkpoints_when_killed']} had a checkpoint: {same}. Undisturbed {found['undisturbed_seconds']} s, "
+            f"resumed {found['resumed_seconds']} s."]
 
 
 def number(value, form="{:,.0f}"):
@@ -69,16 +76,18 @@ def speed(results):
     for one in results.get("comparison", []):
         if not one["modes"]:
             continue
-        lines += ["", f"**{one['shape']}**" + (f" (wanted: {one['wanted_speed']} × the speed, {one['wanted_memory']} × the memory)"
-                                                if one["wanted_speed"] else ""), "",
-                  "| | rounds | tokens/s | to PyTorch's fastest | memory, MiB | to PyTorch's least | GPU's memory, MiB | to PyTorch's least |",
-                  "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+        wanted = ""
+        if one["wanted_speed"]:
+            wanted = f" (wanted: {one['wanted_speed']} × the speed, {one['wanted_memory']} × the memory)"
+        lines += ["", f"**{one['shape']}**{wanted}", "",
+                  *heading("", "rounds", "tokens/s", "to PyTorch's fastest", "memory, MiB", "to PyTorch's least",
+                           "GPU's memory, MiB", "to PyTorch's least")]
         for mode, figures in one["modes"].items():
             ratio = lambda key: number(figures.get(key), "{:.2f} ×")
-            lines.append(
-                f"| {mode} | {figures['rounds']} | {figures['tokens_per_second']:,.0f} ({figures['slowest']:,.0f}–{figures['fastest']:,.0f}) | "
-                f"{ratio('speed_ratio')} | {number(figures['memory_mib'])} | {ratio('memory_ratio')} | "
-                f"{number(figures['sampled_memory_mib'])} | {ratio('sampled_memory_ratio')} |")
+            speed = (f"{figures['tokens_per_second']:,.0f} "
+                     f"({figures['slowest']:,.0f}–{figures['fastest']:,.0f})")
+            lines.append(row(mode, figures["rounds"], speed, ratio("speed_ratio"), number(figures["memory_mib"]),
+                             ratio("memory_ratio"), number(figures["sampled_memory_mib"]), ratio("sampled_memory_ratio")))
     if not lines:
         return []
     peer = results.get("peer") or {}
@@ -88,54 +97,67 @@ def speed(results):
     elif peer:
         note = ["", f"PyTorch {peer['torch']}, transformers {peer['transformers']}, on {peer['device']}."]
     return ["", "## Training steps beside PyTorch", "",
-            "Medians over the rounds. Memory: of kdx what it holds for tensors (on the processor all of the process), of PyTorch what its "
-            "tensors took at most. The GPU's memory: the most that nvidia-smi saw, less what was in use before.", *note, *lines]
+            "Medians over the rounds. Memory: of kdx what it holds for tensors (on the processor all of the process), of "
+            "PyTorch what its tensors took at most. The GPU's memory: the most that nvidia-smi saw, less what was in use "
+            "before.", *note, *lines]
 
 
 def parts(results):
     """Where the time of kdx's steps goes, of the first round in which they were measured."""
     lines, seen = [], set()
-    found = result_of(results["steps"], "ceilings")
-    if found:
-        burn = found["burn_product"]
-        products = lambda product: f"{product['fp32'] / 1e3:,.2f} TFLOP/s in fp32 and " + (
-            "none in bf16" if product["bf16"] is None else f"{product['bf16'] / 1e3:,.2f} in bf16")
-        lines += ["", f"Ceilings, measured by kdx: products as it trains with them {products(found['matrix_product'])}; "
-                  + (f"Burn's own {products(burn)}; " if burn else "") + f"memory {found['memory_bandwidth']:,.0f} GB/s."]
-    ceilings = found and {"product": found["matrix_product"][PRECISION], "bandwidth": found["memory_bandwidth"]}
+    ceilings = result_of(results["steps"], "ceilings")
+    if ceilings:
+        lines += ["", most(ceilings)]
     for step in results["steps"]:
         which = (step.get("mode", ""), step.get("shape"))
-        if not which[0].startswith("kdx") or step["status"] != "done" or which in seen:
-            continue
-        seen.add(which)
-        report = step["result"]["printed"]
-        of = lambda value, what: "–" if value is None or not ceilings else f"{100 * value / ceilings[what]:.1f} %"
-        warmup = f"the {report['warmup_steps']} steps before took {report['warmup_seconds']:.1f} s"
-        waits = "the parts of steps that wait for the device at the end of each" if report["synchronized"] else "the parts of the same steps"
-        lines += ["", f"**{step['mode']}, {step['shape']}**: {1e3 * report['mean_step_seconds']:.2f} ms a step, "
-                  f"{report['gflop_per_second'] / 1e3:,.2f} TFLOP/s ({of(report['gflop_per_second'], 'product')} of a product); {warmup}; {waits}, "
-                  f"{1e3 * report['part_step_seconds']:.2f} ms together:", "",
-                  "| part | ms | share | TFLOP/s | of a product | GB/s | of a copy |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
-        for part in report["parts"]:
-            flops, bytes_ = part["gflop_per_second"], part["gbyte_per_second"]
-            lines.append(f"| {part['part'].replace('_', ' ')} | {1e3 * part['seconds']:.3f} | {100 * part['share']:.1f} % | "
-                         f"{number(flops and flops / 1e3, '{:,.2f}')} | {of(flops, 'product')} | {number(bytes_, '{:,.1f}')} | {of(bytes_, 'bandwidth')} |")
+        if which[0].startswith("kdx") and step["status"] == "done" and which not in seen:
+            seen.add(which)
+            lines += parts_of(*which, step["result"]["printed"], ceilings)
     return ["", "## Where the time goes", *lines] if lines else []
+
+
+def most(ceilings):
+    def products(product):
+        bf16 = "none in bf16" if product["bf16"] is None else f"{product['bf16'] / 1e3:,.2f} in bf16"
+        return f"{product['fp32'] / 1e3:,.2f} TFLOP/s in fp32 and {bf16}"
+
+    burn = f"Burn's own {products(ceilings['burn_product'])}; " if ceilings["burn_product"] else ""
+    return (f"Ceilings, measured by kdx: products as it trains with them {products(ceilings['matrix_product'])}; {burn}"
+            f"memory {ceilings['memory_bandwidth']:,.0f} GB/s.")
+
+
+def parts_of(mode, shape, report, ceilings):
+    of = lambda value, ceiling: "–" if value is None or not ceilings else f"{100 * value / ceiling(ceilings):.1f} %"
+    product, bandwidth = lambda found: found["matrix_product"][PRECISION], lambda found: found["memory_bandwidth"]
+    waits = "the parts of the same steps"
+    if report["synchronized"]:
+        waits = "the parts of steps that wait for the device at the end of each"
+    whole = report["gflop_per_second"]
+    lines = ["", f"**{mode}, {shape}**: {1e3 * report['mean_step_seconds']:.2f} ms a step, {whole / 1e3:,.2f} TFLOP/s "
+             f"({of(whole, product)} of a product); the {report['warmup_steps']} steps before took "
+             f"{report['warmup_seconds']:.1f} s; {waits}, {1e3 * report['part_step_seconds']:.2f} ms together:", "",
+             *heading("part", "ms", "share", "TFLOP/s", "of a product", "GB/s", "of a copy")]
+    for part in report["parts"]:
+        flops, moved = part["gflop_per_second"], part["gbyte_per_second"]
+        lines.append(row(part["part"].replace("_", " "), f"{1e3 * part['seconds']:.3f}", f"{100 * part['share']:.1f} %",
+                         number(flops and flops / 1e3, "{:,.2f}"), of(flops, product), number(moved, "{:,.1f}"),
+                         of(moved, bandwidth)))
+    return lines
 
 
 def packed(results):
     found = result_of(results["steps"], "runs packed onto the device")
     if not found:
         return []
-    lines = ["", "## Runs at once", "", f"Small students, {found['steps_per_run']} steps each; the time of the whole sweep, workers and models included.", "",
-             "| at once | runs | s | runs/s | to one after another | tokens/s of a run |",
-              "| ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines = ["", "## Runs at once", "",
+             f"Small students, {found['steps_per_run']} steps each; the time of the whole sweep, workers and models included.",
+             "", *heading("at once", "runs", "s", "runs/s", "to one after another", "tokens/s of a run")]
     for one in found["figures"]:
         if "failed" in one:
-            lines.append(f"| {one['at_once']} | failed: {cell(one['failed'])} | – | – | – | – |")
+            lines.append(row(one["at_once"], f"failed: {one['failed']}", "–", "–", "–", "–"))
         else:
-            lines.append(f"| {one['at_once']} | {one['runs']} | {one['seconds']:.1f} | {one['runs_per_second']:.3f} | {number(one.get('ratio'), '{:.2f} ×')} | "
-                         f"{number(one['tokens_per_second_of_a_run'])} |")
+            lines.append(row(one["at_once"], one["runs"], f"{one['seconds']:.1f}", f"{one['runs_per_second']:.3f}",
+                             number(one.get("ratio"), "{:.2f} ×"), number(one["tokens_per_second_of_a_run"])))
     return lines
 
 

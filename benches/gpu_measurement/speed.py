@@ -32,6 +32,11 @@ ORDER = ["PyTorch bf16", "kdx bf16", "PyTorch bf16, compiled", "kdx bf16, cached
 # Seconds of one measurement at most; the first time, compiling kernels takes most of it.
 LIMIT, LIMIT_FIRST = 60, 150
 TIMED_OUT = "no end after"
+ASK = """
+import json, torch, transformers
+print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, "cuda": torch.version.cuda,
+                  "sees_cuda": torch.cuda.is_available()}))
+"""
 
 
 def shapes(args):
@@ -117,8 +122,7 @@ def peer_environment(run, args):
 def peer_device(run, args):
     """Where PyTorch computes, or why it does not; asked once."""
     if "peer" not in run.results:
-        command = [args.python, "-c", "import json, torch, transformers; print(json.dumps({'torch': torch.__version__,"
-                   "'transformers': transformers.__version__, 'cuda': torch.version.cuda, 'sees_cuda': torch.cuda.is_available()}))"]
+        command = [args.python, "-c", ASK]
         try:
             out, _, _ = run.command(command, limit=60, env=peer_environment(run, args))
             found = json.loads(out.strip().splitlines()[-1])
@@ -207,7 +211,8 @@ def comparison(steps, shapes):
     for name, shape in shapes.items():
         modes = {}
         for mode in ORDER:
-            done = [step["result"] for step in steps if step.get("mode") == mode and step.get("shape") == name and step["status"] == "done"]
+            done = [step["result"] for step in steps
+                    if (step.get("mode"), step.get("shape"), step["status"]) == (mode, name, "done")]
             if not done:
                 continue
             figure = lambda key: [one[key] for one in done if one[key] is not None]

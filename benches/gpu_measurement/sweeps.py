@@ -1,6 +1,7 @@
 """Whole sweeps on the device: killed and resumed, and with several runs at once."""
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import time
@@ -69,42 +70,37 @@ def runs(store):
     return sorted(path.parent for path in store.glob("students/*/run.json"))
 
 
+def finished(store):
+    """Those that are done."""
+    return [path for path in runs(store) if (path / "summary.json").exists()]
+
+
 def killed_and_resumed(run, args):
     """16 runs, undisturbed and killed once in the middle: every byte of metrics and models is to be the same."""
     toydata(run, args)
     temperatures, alphas = ([1.0, 2.0], [0.5]) if args.small else ([1.0, 1.5, 2.0, 4.0], [0.1, 0.5])
     grid = {"train.precision": ["fp32", "bf16"], "loss.temperature": temperatures, "loss.alpha": alphas}
+    steps = 200 if not args.small else 400 if args.device == "cpu" else 12
     total = 2 * len(temperatures) * len(alphas)
-    experiment(run, args, "killed", grid, "online", 12 if args.small else 200, 0.05 if args.small else 0.2)
+    experiment(run, args, "killed", grid, "online", steps, 0.02 if args.small else 0.2)
 
     _, _, undisturbed = run.command(sweep(args, "killed", "undisturbed", args.jobs), cwd=run.work, env=ENVIRONMENT)
     expected = contents(run.work / "undisturbed")
     if len(expected) != total:
         raise Failed(f"{len(expected)} of {total} runs are there after an undisturbed sweep")
 
-    command = sweep(args, "killed", "disturbed", args.jobs)
-    process = run.start(command, cwd=run.work, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    store = run.work / "disturbed"
-    # In the middle: some runs done, others begun, with a checkpoint or without.
-    while process.poll() is None and run.step_left() > 1:
-        done = sum((path / "summary.json").exists() for path in runs(store))
-        begun = sum((path / "metrics.jsonl").exists() and not (path / "summary.json").exists() for path in runs(store))
-        if done >= total // 3 and begun:
-            break
-        time.sleep(0.02)
-    early = process.poll()
-    kill_all(process)
-    run.running.remove(process)
-    if early is not None:
-        raise Failed(f"the sweep was over, with exit code {early}, before it could be killed")
-    done = sum((path / "summary.json").exists() for path in runs(store))
-    checkpoints = sum((path / "checkpoint" / "checkpoint.json").exists() for path in runs(store))
+    command, store = sweep(args, "killed", "disturbed", args.jobs), run.work / "disturbed"
+    # In the middle; on a machine that is through before one looks, as soon as something is begun.
+    if not any(killed(run, command, store, done) for done in (total // 3, 0)):
+        raise Failed("the sweep was over before it could be killed, twice")
+    done, begun = finished(store), runs(store)
+    checkpoints = sum((path / "checkpoint" / "checkpoint.json").exists() for path in set(begun) - set(done))
 
     _, text, resumed = run.command(command, cwd=run.work, env=ENVIRONMENT)
     found = contents(store)
     different = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     result = {
-        "runs": total, "at_once": args.jobs, "done_when_killed": done, "checkpoints_when_killed": checkpoints,
+        "runs": total, "at_once": args.jobs, "done_when_killed": len(done), "checkpoints_when_killed": checkpoints,
         "undisturbed_seconds": round(undisturbed, 1), "resumed_seconds": round(resumed, 1),
         "different": [describe(store, name) for name in different],
     }
@@ -113,13 +109,27 @@ def killed_and_resumed(run, args):
     return result
 
 
+def killed(run, command, store, least_done):
+    """Begins a sweep anew and ends it, workers and all, when so many runs are done and another is begun; false where all
+    were done before."""
+    shutil.rmtree(store, ignore_errors=True)
+    process = run.start(command, cwd=run.work, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and run.step_left() > 1:
+        done = [(path / "summary.json").exists() for path in runs(store) if (path / "metrics.jsonl").exists()]
+        if sum(done) >= least_done and not all(done):
+            break
+        time.sleep(0.005)
+    kill_all(process)
+    run.running.remove(process)
+    return len(finished(store)) < len(runs(store))
+
+
 def contents(store):
     """The metrics and the model of every finished run, by its name."""
     found = {}
-    for path in runs(store):
-        if (path / "summary.json").exists():
-            files = [path / "metrics.jsonl", path / "model" / "model.safetensors"]
-            found[path.name] = [file.read_bytes() for file in files]
+    for path in finished(store):
+        files = [path / "metrics.jsonl", path / "model" / "model.safetensors"]
+        found[path.name] = [file.read_bytes() for file in files]
     return found
 
 
@@ -151,12 +161,14 @@ def packed(run, args):
             _, _, seconds = run.command(sweep(args, f"packed{count}", "packed", count), cwd=run.work, env=ENVIRONMENT)
         except Failed as failure:
             # What was measured before stays.
-            details = {key: failure.details[key] for key in ("command", "exit_code", "output_tail") if key in failure.details}
+            kept = ("command", "exit_code", "output_tail")
+            details = {key: value for key, value in failure.details.items() if key in kept}
             figures.append({"at_once": count, "failed": str(failure), **details})
             continue
         summaries = [json.loads((path / "summary.json").read_text()) for path in set(runs(run.work / "packed")) - before]
         alone = statistics.median(summary["tokens_per_second"] for summary in summaries) if summaries else None
-        figures.append({"at_once": count, "runs": number, "tokens_per_second_of_a_run": alone, "seconds": round(seconds, 2), "runs_per_second": number / seconds})
+        figures.append({"at_once": count, "runs": number, "seconds": round(seconds, 2), "runs_per_second": number / seconds,
+                        "tokens_per_second_of_a_run": alone})
     one_by_one = next((one["runs_per_second"] for one in figures if one["at_once"] == 1 and "runs_per_second" in one), None)
     for one in figures:
         if one_by_one and "runs_per_second" in one:
