@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{self, Tensor};
 
 use crate::experiment::config::OptimizerConfig;
-use crate::kernels::{AdamW, GradientScale, Moments, Norm, adamw_step};
+use crate::kernels::{AdamW, GradientScale, Moments, Norm, Parameter, adamw_step};
 use crate::model::{NamePath, Transformer};
 
 /// Added to the norm that a gradient is divided by, as in `torch.nn.utils.clip_grad_norm_`.
@@ -89,38 +89,68 @@ impl Optimizer {
             weight_decay: config.weight_decay,
             step,
         };
-        let mut update = Update {
+        let mut take = Take {
             path: NamePath::default(),
             gradients: gradients.0,
             moments: &mut self.moments,
-            gradient_scale,
-            adamw,
+            names: Vec::new(),
+            parameters: Vec::new(),
         };
-        model.map(&mut update)
+        let model = model.map(&mut take);
+        let (names, parameters) = (take.names, take.parameters);
+        let mut put = Put { path: NamePath::default(), values: BTreeMap::new() };
+        for (name, (value, moments)) in names.into_iter().zip(adamw_step(parameters, &gradient_scale, &adamw))
+        {
+            self.moments.insert(name.clone(), moments);
+            put.values.insert(name, value);
+        }
+        model.map(&mut put)
     }
 }
 
-struct Update<'a> {
+/// Takes every parameter that has a gradient out of a model, so that nobody else holds it during the step.
+struct Take<'a> {
     path: NamePath,
     gradients: BTreeMap<String, Tensor<1>>,
     moments: &'a mut BTreeMap<String, Moments>,
-    gradient_scale: GradientScale,
-    adamw: AdamW,
+    names: Vec<String>,
+    parameters: Vec<Parameter>,
 }
 
-impl ModuleMapper for Update<'_> {
+impl ModuleMapper for Take<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let moments = self.moments.remove(&name);
+        self.names.push(name);
         param.map(|tensor| {
-            let shape = tensor.shape();
-            let parameter = flat(tensor.without_autodiff());
-            let (parameter, moments) =
-                adamw_step(parameter, gradient, moments, &self.gradient_scale, &self.adamw);
-            self.moments.insert(name, moments);
-            Tensor::from_inner(parameter.reshape(shape)).require_grad()
+            let (shape, device) = (tensor.dims(), tensor.device());
+            let value = flat(tensor.without_autodiff());
+            self.parameters.push(Parameter { value, gradient, moments });
+            // Keeps the shape, not the numbers.
+            Tensor::<D>::zeros([1; D], &device).expand(shape)
         })
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+}
+
+/// Puts parameters back.
+struct Put {
+    path: NamePath,
+    values: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleMapper for Put {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(value) = self.values.remove(&self.path.name()) else { return param };
+        param.map(|place| Tensor::from_inner(value.reshape(place.shape())).require_grad())
     }
 
     fn enter_module(&mut self, name: &str, _container: &str) {

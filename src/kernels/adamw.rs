@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use super::extension::{self, Kernels, SHARES};
+use super::extension::{self, Kernels, Vectors};
 use super::is_processor;
 
 /// The numbers of one step, the same for every parameter.
@@ -49,12 +49,8 @@ impl Norm {
         if is_processor(&device) {
             return Self::Known(vectors.map(|vector| sum_of_squares(vector.clone())).sum::<f64>().sqrt());
         }
-        let vectors: Vec<_> = vectors.cloned().collect();
-        let mut shares = Tensor::<1>::empty([vectors.len() * SHARES], &device).into_dispatch();
-        for (place, vector) in vectors.into_iter().enumerate() {
-            shares = Dispatch::square_shares(vector.into_dispatch(), shares, place * SHARES);
-        }
-        Self::OnDevice(Box::new(Tensor::from_dispatch(Dispatch::root_of_sum(shares))))
+        let vectors = vectors.map(|vector| vector.clone().into_dispatch()).collect();
+        Self::OnDevice(Box::new(Tensor::from_dispatch(Dispatch::norm(Vectors(vectors)))))
     }
 
     /// The number; waits for the device.
@@ -92,30 +88,53 @@ impl GradientScale {
     }
 }
 
-/// One step on a parameter seen as a vector `[n]`: the new parameter and the new moments (none before
-/// the first step). `gradient` is multiplied by `scale` first, which is where clipping comes
-/// in. Works in place where nobody else holds the tensors. Not differentiable; all tensors outside any
-/// graph.
+/// A parameter on its way into a step, seen as a vector; all tensors `[n]` and outside any graph.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// What it is before the step.
+    pub value: Tensor<1>,
+    /// Its gradient.
+    pub gradient: Tensor<1>,
+    /// None before the first step.
+    pub moments: Option<Moments>,
+}
+
+/// One step on all parameters: their new values and moments, in the same order. Gradients are multiplied by `scale` first,
+/// which is where clipping comes in. Works in place where nobody else holds the tensors, and on a graphics processor in as
+/// few launches as it allows. Not differentiable.
 pub fn adamw_step(
-    parameter: Tensor<1>,
-    gradient: Tensor<1>,
-    moments: Option<Moments>,
+    parameters: Vec<Parameter>,
     scale: &GradientScale,
     adamw: &AdamW,
-) -> (Tensor<1>, Moments) {
-    let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
-    let Moments { first, second } = moments.unwrap_or_else(|| Moments { first: zeros(), second: zeros() });
-    let (parameter, gradient) = (parameter.into_dispatch(), gradient.into_dispatch());
-    let (first, second) = (first.into_dispatch(), second.into_dispatch());
+) -> Vec<(Tensor<1>, Moments)> {
+    if parameters.is_empty() {
+        return Vec::new();
+    }
+    let (mut values, mut gradients) = (Vec::new(), Vec::new());
+    let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+    for Parameter { value, gradient, moments } in parameters {
+        let zeros = || Tensor::zeros(value.dims(), &value.device());
+        let Moments { first, second } =
+            moments.unwrap_or_else(|| Moments { first: zeros(), second: zeros() });
+        values.push(value.into_dispatch());
+        gradients.push(gradient.into_dispatch());
+        firsts.push(first.into_dispatch());
+        seconds.push(second.into_dispatch());
+    }
     let scale = match scale.clone() {
         GradientScale::By(scale) => extension::GradientScale::By(scale),
         GradientScale::Down { norm, limit, epsilon } => {
             extension::GradientScale::Down { norm: norm.into_dispatch(), limit, epsilon }
         }
     };
-    let (parameter, first, second) = Dispatch::adamw_step(parameter, gradient, first, second, scale, *adamw);
-    let moments = Moments { first: Tensor::from_dispatch(first), second: Tensor::from_dispatch(second) };
-    (Tensor::from_dispatch(parameter), moments)
+    let [values, gradients, firsts, seconds] = [values, gradients, firsts, seconds].map(Vectors);
+    let (values, firsts, seconds) = Dispatch::adamw_step(values, gradients, firsts, seconds, scale, *adamw);
+    let moments = firsts.0.into_iter().zip(seconds.0);
+    let with_moments = values.0.into_iter().zip(moments).map(|(value, (first, second))| {
+        let moments = Moments { first: Tensor::from_dispatch(first), second: Tensor::from_dispatch(second) };
+        (Tensor::from_dispatch(value), moments)
+    });
+    with_moments.collect()
 }
 
 /// The sum of the squares of all elements of a vector; waits for the device. The order of the summation
@@ -153,13 +172,10 @@ mod tests {
             m = 0.9 * m + 0.1 * clipped;
             v = 0.99 * v + 0.01 * clipped * clipped;
             p -= 0.1 * (m / (1.0 - 0.9f64.powi(step))) / ((v / (1.0 - 0.99f64.powi(step))).sqrt() + 1e-8);
-            let (next, state) = adamw_step(
-                parameter,
-                vector(&[gradient as f32]),
-                moments,
-                &GradientScale::By(0.5),
-                &adamw(step as u64),
-            );
+            let gradient = vector(&[gradient as f32]);
+            let before = Parameter { value: parameter, gradient, moments };
+            let after = adamw_step(vec![before], &GradientScale::By(0.5), &adamw(step as u64));
+            let [(next, state)] = <[_; 1]>::try_from(after).unwrap();
             (parameter, moments) = (next, Some(state));
             let found = f64::from(parameter.clone().into_scalar::<f32>());
             assert!((found - p).abs() < 1e-6 * p.abs(), "step {step}: {found} for {p}");

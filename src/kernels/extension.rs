@@ -9,7 +9,10 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor,
+    DispatchTensorKind, ExtensionType, Flex, backend_extension,
+};
 
 use super::adamw::AdamW;
 use super::distillation::{Distillation, Measured};
@@ -77,8 +80,54 @@ pub enum GradientScale<B: Backend> {
     },
 }
 
-/// Partial sums of each vector in [`Kernels::square_shares`].
-pub(super) const SHARES: usize = 256;
+/// Any number of tensors.
+#[derive(Debug, Clone)]
+pub struct Vectors<B: Backend>(pub Vec<FloatTensor<B>>);
+
+impl<B: Backend> ExtensionType<B> for Vectors<B> {
+    type Target = Vectors<Dispatch>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        let one = |tensor| DispatchTensor { kind: map_kind(BackendTensor::Float(tensor)), autodiff };
+        Vectors(self.0.into_iter().map(one).collect())
+    }
+
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        Self(target.0.into_iter().map(|tensor| unwrap_kind(tensor).float()).collect())
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first()
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first()
+    }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        let merged =
+            |context: DispatchAutodiffContext, tensor: &DispatchTensor| context.merge(tensor.autodiff);
+        target.0.iter().fold(DispatchAutodiffContext::Disabled, merged)
+    }
+}
+
+impl<B: Backend, C: CheckpointStrategy> Vectors<Autodiff<B, C>> {
+    /// Out of the graph.
+    pub(super) fn into_primitive(self) -> Vectors<B> {
+        Vectors(self.0.into_iter().map(|tensor| tensor.into_primitive()).collect())
+    }
+
+    /// Of tensors outside any graph.
+    pub(super) fn tracked(vectors: Vectors<B>) -> Self {
+        Self(vectors.0.into_iter().map(Autodiff::<B, C>::from_inner).collect())
+    }
+}
 
 /// What the functions of this module's parent call on Burn's `Dispatch`. Those that have no derivative
 /// take tensors outside any graph.
@@ -153,23 +202,18 @@ pub(super) trait Kernels: Backend {
     /// Σ x². Waits for the device. No derivative.
     fn sum_of_squares(vector: FloatTensor<Self>) -> f64;
 
-    /// Partial sums of x², into [`SHARES`] numbers of `shares`, of which `place` gives the first. No
-    /// derivative.
-    fn square_shares(vector: FloatTensor<Self>, shares: FloatTensor<Self>, place: usize)
-    -> FloatTensor<Self>;
+    /// The root of Σ x² over all vectors, `[1]`. No derivative.
+    fn norm(#[extension_type] vectors: Vectors<Self>) -> FloatTensor<Self>;
 
-    /// The root of the sum of all shares, `[1]`. No derivative.
-    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    /// A step of AdamW on vectors: the new parameter and both moments. No derivative.
+    /// A step of AdamW on vectors: the new parameters and both moments. No derivative.
     fn adamw_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
+        #[extension_type] parameters: Vectors<Self>,
+        #[extension_type] gradients: Vectors<Self>,
+        #[extension_type] firsts: Vectors<Self>,
+        #[extension_type] seconds: Vectors<Self>,
         #[extension_type] scale: GradientScale<Self>,
         adamw: AdamW,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (Vectors<Self>, Vectors<Self>, Vectors<Self>);
 }
 
 impl<B: Backend> Weights<B> {
@@ -259,27 +303,21 @@ impl Kernels for Flex {
         adamw::sum_of_squares(vector)
     }
 
-    fn square_shares(
-        vector: FloatTensor<Self>,
-        shares: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self> {
-        adamw::square_shares(vector, shares, place)
-    }
-
-    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
-        adamw::root_of_sum(shares)
+    fn norm(vectors: Vectors<Self>) -> FloatTensor<Self> {
+        adamw::norm(vectors.0)
     }
 
     fn adamw_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
+        parameters: Vectors<Self>,
+        gradients: Vectors<Self>,
+        firsts: Vectors<Self>,
+        seconds: Vectors<Self>,
         scale: GradientScale<Self>,
         settings: AdamW,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        adamw::step(parameter, gradient, first, second, scale, &settings)
+    ) -> (Vectors<Self>, Vectors<Self>, Vectors<Self>) {
+        let (parameters, firsts, seconds) =
+            adamw::step(parameters.0, gradients.0, [firsts.0, seconds.0], scale, &settings);
+        (Vectors(parameters), Vectors(firsts), Vectors(seconds))
     }
 }
 
@@ -370,32 +408,24 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         Flex::sum_of_squares(vector.into_primitive())
     }
 
-    fn square_shares(
-        vector: FloatTensor<Self>,
-        shares: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self> {
-        let (vector, shares) = (vector.into_primitive(), shares.into_primitive());
-        Self::from_inner(Flex::square_shares(vector, shares, place))
-    }
-
-    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::from_inner(Flex::root_of_sum(shares.into_primitive()))
+    fn norm(vectors: Vectors<Self>) -> FloatTensor<Self> {
+        Self::from_inner(Flex::norm(vectors.into_primitive()))
     }
 
     fn adamw_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
+        parameters: Vectors<Self>,
+        gradients: Vectors<Self>,
+        firsts: Vectors<Self>,
+        seconds: Vectors<Self>,
         scale: GradientScale<Self>,
         settings: AdamW,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
-        let (first, second) = (first.into_primitive(), second.into_primitive());
-        let (p, m, v) =
-            Flex::adamw_step(parameter, gradient, first, second, scale.into_primitive(), settings);
-        (Self::from_inner(p), Self::from_inner(m), Self::from_inner(v))
+    ) -> (Vectors<Self>, Vectors<Self>, Vectors<Self>) {
+        let (parameters, gradients) = (parameters.into_primitive(), gradients.into_primitive());
+        let (firsts, seconds) = (firsts.into_primitive(), seconds.into_primitive());
+        let scale = scale.into_primitive();
+        let (parameters, firsts, seconds) =
+            Flex::adamw_step(parameters, gradients, firsts, seconds, scale, settings);
+        (Vectors::tracked(parameters), Vectors::tracked(firsts), Vectors::tracked(seconds))
     }
 }
 

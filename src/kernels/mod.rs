@@ -33,7 +33,7 @@ mod rotary;
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
-pub use adamw::{AdamW, GradientScale, Moments, Norm, adamw_step, sum_of_squares};
+pub use adamw::{AdamW, GradientScale, Moments, Norm, Parameter, adamw_step, sum_of_squares};
 pub use cpu::Precision;
 pub use distillation::{
     Distillation, Divergence, KeptHead, Losses, Measured, Projection, Taught, TeacherMeasured, TopK,

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kdx::experiment::config::Precision;
 use kdx::kernels::{
-    AdamW, Distillation, Divergence, GradientScale, Heads, Moments, Norm, Projection, RotaryTable, TopK,
-    adamw_step, causal_attention, distillation_loss, measure, reference, sum_of_squares,
+    AdamW, Distillation, Divergence, GradientScale, Heads, Moments, Norm, Parameter, Projection, RotaryTable,
+    TopK, adamw_step, causal_attention, distillation_loss, measure, reference, sum_of_squares,
 };
 use kdx::schedule::DeviceName;
 use proptest::prelude::*;
@@ -217,7 +217,8 @@ fn steps_and_norms_are_those_of_the_reference() {
                 norms.push(norm.read());
                 let scale = GradientScale::clipping(&norm, limit, 1e-6);
                 let (next, state) = if kernel {
-                    adamw_step(parameter, gradient, moments, &scale, &adamw(step))
+                    let before = Parameter { value: parameter, gradient, moments };
+                    adamw_step(vec![before], &scale, &adamw(step)).swap_remove(0)
                 } else {
                     let GradientScale::By(scale) = scale else { panic!("known on the processor") };
                     reference::adamw_step(parameter, gradient, moments, scale, &adamw(step))
@@ -296,4 +297,33 @@ fn a_measurement_waits_for_the_device_only_where_it_says() {
     {
         assert!(bench::number(speed) > 0.0);
     }
+}
+
+#[test]
+fn many_parameters_take_the_steps_that_each_takes_alone() {
+    let adamw =
+        |step| AdamW { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1, step };
+    // More than any launch takes, of lengths around those of the pieces, one without numbers.
+    let lengths: Vec<usize> = (0..230).map(|i| [1, 1024, 1025, 0, 3000, 255][i % 6]).collect();
+    on(&gpu(), || {
+        let vectors = |seed: usize| -> Vec<Tensor<1>> {
+            let of = |(i, &n): (usize, &usize)| tensor(&noise((seed * 1000 + i) as u64, n), [n]);
+            lengths.iter().enumerate().map(of).collect()
+        };
+        let gradients = vectors(2);
+        let norm = Norm::new(&gradients);
+        let squares: f64 = gradients.iter().map(|gradient| sum_of_squares(gradient.clone())).sum();
+        assert!((norm.read() - squares.sqrt()).abs() <= 1e-6 * squares.sqrt());
+        let scale = GradientScale::clipping(&norm, 1.0, 1e-6);
+        let parameters = vectors(1).into_iter().zip(gradients);
+        let parameters: Vec<Parameter> =
+            parameters.map(|(value, gradient)| Parameter { value, gradient, moments: None }).collect();
+        let together = adamw_step(parameters.clone(), &scale, &adamw(1));
+        assert_eq!(together.len(), lengths.len());
+        for (parameter, (value, moments)) in parameters.into_iter().zip(together) {
+            let (alone, moments_alone) = adamw_step(vec![parameter], &scale, &adamw(1)).swap_remove(0);
+            assert!(numbers(value) == numbers(alone) && numbers(moments.first) == numbers(moments_alone.first));
+            assert!(numbers(moments.second) == numbers(moments_alone.second));
+        }
+    });
 }

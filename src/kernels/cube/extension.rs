@@ -7,7 +7,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Cube};
 use super::{adamw, attention, embedding, linear, loss, norm, swiglu};
 use crate::kernels::adamw::AdamW;
 use crate::kernels::distillation::{Distillation, Measured};
-use crate::kernels::extension::{GradientScale, Kernels, Teacher, Weights};
+use crate::kernels::extension::{GradientScale, Kernels, Teacher, Vectors, Weights};
 use crate::kernels::flex::attention::AttentionSpec;
 use crate::kernels::flex::linear::Products;
 use crate::kernels::flex::loss::HeadProducts;
@@ -87,27 +87,21 @@ impl Kernels for Cube {
         adamw::sum_of_squares(vector)
     }
 
-    fn square_shares(
-        vector: FloatTensor<Self>,
-        shares: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self> {
-        adamw::square_shares(vector, shares, place)
-    }
-
-    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
-        adamw::root_of_sum(shares)
+    fn norm(vectors: Vectors<Self>) -> FloatTensor<Self> {
+        adamw::norm(vectors.0)
     }
 
     fn adamw_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
+        parameters: Vectors<Self>,
+        gradients: Vectors<Self>,
+        firsts: Vectors<Self>,
+        seconds: Vectors<Self>,
         scale: GradientScale<Self>,
         settings: AdamW,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        adamw::step(parameter, gradient, first, second, scale, &settings)
+    ) -> (Vectors<Self>, Vectors<Self>, Vectors<Self>) {
+        let (parameters, firsts, seconds) =
+            adamw::step(parameters.0, gradients.0, [firsts.0, seconds.0], scale, &settings);
+        (Vectors(parameters), Vectors(firsts), Vectors(seconds))
     }
 }
 
@@ -196,31 +190,23 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Cube, C> {
         Cube::sum_of_squares(vector.into_primitive())
     }
 
-    fn square_shares(
-        vector: FloatTensor<Self>,
-        shares: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self> {
-        let (vector, shares) = (vector.into_primitive(), shares.into_primitive());
-        Self::from_inner(Cube::square_shares(vector, shares, place))
-    }
-
-    fn root_of_sum(shares: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::from_inner(Cube::root_of_sum(shares.into_primitive()))
+    fn norm(vectors: Vectors<Self>) -> FloatTensor<Self> {
+        Self::from_inner(Cube::norm(vectors.into_primitive()))
     }
 
     fn adamw_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
+        parameters: Vectors<Self>,
+        gradients: Vectors<Self>,
+        firsts: Vectors<Self>,
+        seconds: Vectors<Self>,
         scale: GradientScale<Self>,
         settings: AdamW,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
-        let (first, second) = (first.into_primitive(), second.into_primitive());
+    ) -> (Vectors<Self>, Vectors<Self>, Vectors<Self>) {
+        let (parameters, gradients) = (parameters.into_primitive(), gradients.into_primitive());
+        let (firsts, seconds) = (firsts.into_primitive(), seconds.into_primitive());
         let scale = scale.into_primitive();
-        let (p, m, v) = Cube::adamw_step(parameter, gradient, first, second, scale, settings);
-        (Self::from_inner(p), Self::from_inner(m), Self::from_inner(v))
+        let (parameters, firsts, seconds) =
+            Cube::adamw_step(parameters, gradients, firsts, seconds, scale, settings);
+        (Vectors::tracked(parameters), Vectors::tracked(firsts), Vectors::tracked(seconds))
     }
 }

@@ -3,40 +3,30 @@
 use burn::backend::Flex;
 use burn_flex::FlexTensor;
 
-use super::tensor::{contiguous, isa, numbers, numbers_mut, owned, tensor};
+use super::tensor::{contiguous, isa, numbers, owned, tensor};
 use crate::kernels::AdamW;
 use crate::kernels::cpu::adamw::{AdamW as Settings, Parameter, squared_norm};
-use crate::kernels::extension::{GradientScale, SHARES};
+use crate::kernels::extension::GradientScale;
 
 /// Σ x².
 pub fn sum_of_squares(vector: FlexTensor) -> f64 {
     squared_norm(isa(), numbers(&contiguous(vector)))
 }
 
-/// [`sum_of_squares`] as the first of the shares of a vector, which are one after another from `place` on.
-pub fn square_shares(vector: FlexTensor, shares: FlexTensor, place: usize) -> FlexTensor {
-    let mut shares = owned(shares);
-    let own = &mut numbers_mut(&mut shares)[place..place + SHARES];
-    own.fill(0.0);
-    own[0] = sum_of_squares(vector) as f32;
-    shares
-}
-
-/// The root of the sum of all shares, `[1]`.
-pub fn root_of_sum(shares: FlexTensor) -> FlexTensor {
-    let sum: f64 = numbers(&contiguous(shares)).iter().map(|&share| f64::from(share)).sum();
+/// The root of the sum of the squares of all vectors, `[1]`.
+pub fn norm(vectors: Vec<FlexTensor>) -> FlexTensor {
+    let sum: f64 = vectors.into_iter().map(sum_of_squares).sum();
     tensor(vec![sum.sqrt() as f32], [1])
 }
 
-/// One step, in place where nobody else holds the tensors: parameter, first and second moments.
+/// One step, in place where nobody else holds the tensors: parameters, first and second moments.
 pub fn step(
-    parameter: FlexTensor,
-    gradient: FlexTensor,
-    first: FlexTensor,
-    second: FlexTensor,
+    parameters: Vec<FlexTensor>,
+    gradients: Vec<FlexTensor>,
+    [firsts, seconds]: [Vec<FlexTensor>; 2],
     scale: GradientScale<Flex>,
     adamw: &AdamW,
-) -> (FlexTensor, FlexTensor, FlexTensor) {
+) -> (Vec<FlexTensor>, Vec<FlexTensor>, Vec<FlexTensor>) {
     let scale = match scale {
         GradientScale::By(scale) => scale,
         GradientScale::Down { norm, limit, epsilon } => {
@@ -44,8 +34,6 @@ pub fn step(
             (limit / (norm + epsilon)).min(1.0)
         }
     };
-    let gradient = contiguous(gradient);
-    let (mut parameter, mut first, mut second) = (owned(parameter), owned(first), owned(second));
     let settings = Settings {
         learning_rate: adamw.learning_rate,
         beta1: adamw.beta1,
@@ -53,13 +41,20 @@ pub fn step(
         epsilon: adamw.epsilon,
         weight_decay: adamw.weight_decay,
     };
-    let of = Parameter {
-        value: parameter.storage_mut(),
-        gradient: numbers(&gradient),
-        first: first.storage_mut(),
-        second: second.storage_mut(),
-        decays: true,
-    };
-    settings.step(isa(), adamw.step, scale, &mut [of]);
-    (parameter, first, second)
+    let gradients: Vec<FlexTensor> = gradients.into_iter().map(contiguous).collect();
+    let owned = |tensors: Vec<FlexTensor>| tensors.into_iter().map(owned).collect::<Vec<_>>();
+    let (mut parameters, mut firsts, mut seconds) = (owned(parameters), owned(firsts), owned(seconds));
+    let moments = firsts.iter_mut().zip(&mut seconds);
+    let each = parameters.iter_mut().zip(&gradients).zip(moments);
+    let mut each: Vec<Parameter> = each
+        .map(|((value, gradient), (first, second))| Parameter {
+            value: value.storage_mut(),
+            gradient: numbers(gradient),
+            first: first.storage_mut(),
+            second: second.storage_mut(),
+            decays: true,
+        })
+        .collect();
+    settings.step(isa(), adamw.step, scale, &mut each);
+    (parameters, firsts, seconds)
 }
