@@ -322,7 +322,9 @@ fn many_parameters_take_the_steps_that_each_takes_alone() {
         assert_eq!(together.len(), lengths.len());
         for (parameter, (value, moments)) in parameters.into_iter().zip(together) {
             let (alone, moments_alone) = adamw_step(vec![parameter], &scale, &adamw(1)).swap_remove(0);
-            assert!(numbers(value) == numbers(alone) && numbers(moments.first) == numbers(moments_alone.first));
+            assert!(
+                numbers(value) == numbers(alone) && numbers(moments.first) == numbers(moments_alone.first)
+            );
             assert!(numbers(moments.second) == numbers(moments_alone.second));
         }
     });
