@@ -58,6 +58,7 @@ pub fn measure(options: &Options) -> Result<Report, BenchError> {
     rayon::scope(|_| {
         options.check()?;
         let isa = Isa::from_env()?;
+        options.device.check()?;
         let device = options.device.to_burn()?;
         let measured = step::measure(options, &device)?;
         // Last, so that the matrices are not part of the peak memory.

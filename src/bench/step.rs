@@ -306,7 +306,7 @@ fn random_sequences(options: &Options) -> Dataset {
 
 /// Refuses weights that the machine cannot hold, which would end the process.
 fn check_memory(student: &ModelConfig, teacher: Option<&ModelConfig>) -> Result<(), BenchError> {
-    let Some((available, _)) = schedule::memory() else { return Ok(()) };
+    let Some(available) = schedule::Memory::of_processors().map(|memory| memory.total) else { return Ok(()) };
     // Weights, gradients and both moments, four bytes each.
     let floats = student.parameters().saturating_mul(4);
     let floats = floats.saturating_add(teacher.map_or(0, ModelConfig::parameters));

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{DEFAULT_STORE, Global, text};
+use super::{DEFAULT_STORE, Global, sweep, text};
 use crate::experiment::config::Pruner;
 use crate::experiment::{self, Experiment};
-use crate::schedule::{Job, Plan, Speed, SpeedSource};
+use crate::schedule::{self, DeviceName, Job, Plan, Speed, SpeedSource};
 use crate::store::RunState;
 
 /// Arguments of `kdx plan`, and the part of `kdx sweep`'s that names an experiment.
@@ -55,13 +55,23 @@ fn shell_words(words: &[String]) -> String {
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let experiment = args.load()?;
     let plan = Plan::new(&experiment, &global.store())?;
-    text::print(&render(&plan, experiment.search.pruner));
+    let choice = schedule::automatic();
+    text::print(&render(&plan, experiment.search.pruner, &choice.devices[0]));
+    let pending = plan.pending();
+    if !pending.is_empty() {
+        let slots = sweep::slots(&choice.devices, None, &experiment.resources, &pending);
+        text::say!("at once: {}", slots.in_words());
+    }
+    if let Some(notice) = choice.notice {
+        sweep::warn(&notice);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(plan: &Plan, pruner: Pruner) -> String {
+/// The plan in words, with the memory that its runs take on `device`.
+fn render(plan: &Plan, pruner: Pruner, device: &DeviceName) -> String {
     let jobs = || plan.teachers.iter().chain(&plan.students);
-    let rows = jobs().map(|job| row(job, &plan.speed)).collect();
+    let rows = jobs().map(|job| row(job, &plan.speed, device)).collect();
     let heading = ["run", "what", "parameters", "teacher", "steps", "tokens", "memory", "time", "state"];
     let mut out = text::table(heading, rows);
     let is_pruned = pruner != Pruner::None;
@@ -96,7 +106,7 @@ fn seconds(job: &Job, speed: &Speed) -> f64 {
     job.estimate.flops / speed.flops_per_second
 }
 
-fn row(job: &Job, speed: &Speed) -> [String; 9] {
+fn row(job: &Job, speed: &Speed, device: &DeviceName) -> [String; 9] {
     let estimate = &job.estimate;
     let (time, state) = match (&job.summary, job.state) {
         (Some(summary), state) if state.is_done() => (text::duration(summary.wall_seconds), state.as_str()),
@@ -110,7 +120,7 @@ fn row(job: &Job, speed: &Speed) -> [String; 9] {
         estimate.teacher_parameters.map_or("–".to_owned(), text::count),
         estimate.steps.to_string(),
         text::count(estimate.tokens),
-        text::bytes(estimate.memory),
+        text::bytes(estimate.memory_on(device)),
         time,
         state.to_owned(),
     ]

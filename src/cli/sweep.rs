@@ -15,7 +15,9 @@ use super::progress::{self, View};
 use super::{Global, plan, text};
 use crate::experiment::config::{PerDevice, Pruner, ResourcesConfig};
 use crate::kernels::cpu::Isa;
-use crate::schedule::{self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Search};
+use crate::schedule::{
+    self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Room, Search, Slots, Wanted,
+};
 use crate::store::{RunId, RunState, Store};
 
 /// Arguments of `kdx sweep`.
@@ -27,9 +29,10 @@ pub struct Args {
     /// `slurm.max_tasks`.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     jobs: Option<u64>,
-    /// Where to place runs, as `cpu` or `cuda:0,2`; left out, on the processors. See `kdx devices`.
-    #[arg(long, value_name = "DEVICES", value_parser = schedule::parse_devices)]
-    devices: Option<Devices>,
+    /// Where to place runs, as `cpu` or `cuda:0,2`; `auto` is on all GPUs, or on the processors where there is
+    /// none. See `kdx devices`.
+    #[arg(long, value_name = "DEVICES", default_value = "auto")]
+    devices: Wanted,
     /// Only these runs, by their ids or the first digits of them, and the teachers that they need.
     #[arg(long = "run", value_name = "RUN")]
     runs: Vec<String>,
@@ -58,9 +61,6 @@ enum Executor {
     /// As jobs of a Slurm cluster, over a store that its nodes share; see `[slurm]`.
     Slurm,
 }
-
-/// Named, so that one option takes them all.
-type Devices = Vec<DeviceName>;
 
 /// Exit code of a sweep that the user stopped, as a shell gives it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
@@ -145,7 +145,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     if args.executor == Executor::Slurm {
         return slurm::run(args, global, &experiment, store, pending, &messages, watcher.as_mut());
     }
-    let options = options(args, &experiment.resources, store, pending.len())?;
+    let options = options(args, &experiment.resources, store, &pending)?;
     let results = schedule::dispatch(pending, &options, search, &sender, &messages, watcher.as_mut())?;
     if !args.json {
         conclude(name, &results, began, args, global);
@@ -159,7 +159,7 @@ fn warn_of(damaged: &Damaged) {
 }
 
 /// Says what needs no answer, where it is in the way of no program.
-fn warn(text: &str) {
+pub(super) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
@@ -194,37 +194,45 @@ fn options(
     args: &Args,
     resources: &ResourcesConfig,
     store: Store,
-    pending: usize,
+    pending: &[Job],
 ) -> miette::Result<Options> {
-    let threads = schedule::cpu_threads();
-    let is_fixed = args.jobs.is_some() || matches!(resources.per_device, PerDevice::Count(_));
-    let slots_of = |device: &DeviceName| match (args.jobs, resources.per_device) {
-        (Some(jobs), _) => usize::try_from(jobs).unwrap_or(usize::MAX),
-        (None, PerDevice::Count(count)) => count,
-        (None, PerDevice::Auto(_)) if !device.is_cpu() => 1,
-        // As many as there are processors for them; memory is looked at when each is started.
-        (None, PerDevice::Auto(_)) => (threads / resources.threads.max(1)).max(1),
-    };
-    let devices = args.devices.clone().unwrap_or_else(|| vec![DeviceName::Cpu]);
-    for device in &devices {
-        device.to_burn()?;
+    let choice = args.devices.choose();
+    if let Some(notice) = &choice.notice {
+        warn(notice);
     }
-    // In turn, so that a sweep of few runs uses all devices.
-    let most = devices.iter().map(|device| slots_of(device).min(pending)).max().unwrap_or(1);
-    let rounds = (0..most).flat_map(|round| devices.iter().filter(move |&device| round < slots_of(device)));
-    let slots = rounds.take(pending).cloned().collect();
+    for device in &choice.devices {
+        device.check()?;
+    }
+    let slots = slots(&choice.devices, args.jobs, resources, pending);
     Ok(Options {
         program: std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
         store,
-        slots,
-        threads,
+        slots: slots.devices,
+        threads: schedule::cpu_threads(),
         threads_per_worker: (resources.threads > 0).then_some(resources.threads),
-        memory: schedule::memory().map(|(_, free)| free).filter(|_| !is_fixed),
+        memory: slots.memory,
         attempts: resources.attempts,
         stall_timeout: resources.stall_timeout(),
         time_limit: resources.time_limit(),
         fail_fast: args.fail_fast,
     })
+}
+
+/// The slots of a sweep on these devices, with so many `jobs` on each or as many as the experiment says.
+pub(super) fn slots(
+    devices: &[DeviceName],
+    jobs: Option<u64>,
+    resources: &ResourcesConfig,
+    pending: &[Job],
+) -> Slots {
+    let fixed = match (jobs, resources.per_device) {
+        (Some(jobs), _) => Some(usize::try_from(jobs).unwrap_or(usize::MAX)),
+        (None, PerDevice::Count(count)) => Some(count),
+        (None, PerDevice::Auto(_)) => None,
+    };
+    let rooms: Vec<Room> = devices.iter().map(Room::of).collect();
+    let estimates: Vec<_> = pending.iter().map(|job| &job.estimate).collect();
+    Slots::new(&rooms, fixed, schedule::cpu_threads(), resources.threads, &estimates)
 }
 
 pub(super) fn exit_code(results: &[JobResult]) -> ExitCode {

@@ -589,7 +589,8 @@ impl Default for EvaluateConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResourcesConfig {
-    /// Runs at once on one device: a number, or `auto` for as many as fit on the processors and one on a GPU.
+    /// Runs at once on one device: a number, or `auto` for as many as there are processors and memory for, and one
+    /// on a GPU whose free memory is not known.
     pub per_device: PerDevice,
     /// CPU threads of each worker; 0 splits the machine's between the workers.
     pub threads: usize,

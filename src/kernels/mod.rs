@@ -44,6 +44,10 @@ pub use flex::loss::{HeadProducts, PackedHead};
 pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
 pub use rotary::RotaryTable;
 
+/// Numbers of a piece of work that a GPU writes and reads again at once: 64 MiB in single precision, near what the
+/// cache of a large one holds, and enough to keep it busy.
+pub const GPU_PIECE: usize = 1 << 24;
+
 /// Whether tensors of a device are in the processor's memory: its kernels pack weights, and know what they
 /// computed at once.
 fn is_processor(device: &Device) -> bool {

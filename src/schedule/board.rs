@@ -227,6 +227,7 @@ pub(super) mod tests {
                 steps: 1,
                 tokens: 1,
                 memory: 1,
+                gpu_memory: 1,
                 flops: 1.0,
             },
             summary: None,

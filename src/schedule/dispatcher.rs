@@ -3,6 +3,7 @@
 //! Workers only report; they know nothing of each other. So a crash of one costs its run one
 //! attempt, and nobody else anything. Nothing that goes wrong with one run ends the loop.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use super::failure::{Failure, memory_kills};
 use super::plan::Job;
 use super::process::{Message, Worker, WorkerCommand};
 use super::search::{self, Next, Search};
-use crate::store::{RunId, RunState, Store, StoreError};
+use crate::store::{RunDir, RunId, RunState, Store, StoreError};
 
 /// How long a run that another process works on is left alone before it is looked at again; also the time
 /// between two looks at the clocks of the workers.
@@ -33,9 +34,9 @@ pub struct Options {
     pub threads: usize,
     /// CPU threads of each worker, where the user fixed them.
     pub threads_per_worker: Option<usize>,
-    /// Bytes that the runs on the processors may take together, by their estimates; none for no limit. A run
-    /// that takes more than this by itself is started when it has them for itself.
-    pub memory: Option<u64>,
+    /// Bytes that the runs on a device may take together, by their estimates; no limit on a device that is not
+    /// here. A run that takes more than this by itself is started when it has the device for itself.
+    pub memory: HashMap<DeviceName, u64>,
     /// Times a run is tried before it is given up.
     pub attempts: u32,
     /// How long a worker may give no sign of life before it is ended.
@@ -118,6 +119,8 @@ struct Running {
     had_company: bool,
     /// See [`memory_kills`], when the worker was started.
     memory_kills: Option<u64>,
+    /// Bytes that earlier attempts left in the run's log.
+    log_before: u64,
     /// What the worker said of the run's end.
     ended: Option<(RunState, Option<String>)>,
     /// Whether another process has the run.
@@ -258,16 +261,16 @@ impl<'a> Dispatcher<'a> {
         if self.board.is_alone(index) {
             return false;
         }
-        let mut taken = self.board.job(index).estimate.memory;
+        let device = &self.options.slots[slot];
+        let estimated = |index: usize| self.board.job(index).estimate.memory_on(device);
+        let mut taken = estimated(index);
         for running in beside {
             if self.board.is_alone(running.index) {
                 return false;
             }
-            taken = taken.saturating_add(self.board.job(running.index).estimate.memory);
+            taken = taken.saturating_add(estimated(running.index));
         }
-        // What a graphics processor has is not known: there the user says how many runs it takes.
-        let is_cpu = self.options.slots[slot].is_cpu();
-        !is_cpu || self.options.memory.is_none_or(|memory| taken <= memory)
+        self.options.memory.get(device).is_none_or(|&memory| taken <= memory)
     }
 
     /// What runs in the other slots of the same device.
@@ -309,6 +312,7 @@ impl<'a> Dispatcher<'a> {
             threads,
             until,
         };
+        let log_before = log_length(&dir);
         match Worker::spawn(&command, slot, self.sender.clone()) {
             Ok(worker) => {
                 let place = format!("{device}, {threads} thread{}", if threads == 1 { "" } else { "s" });
@@ -320,6 +324,7 @@ impl<'a> Dispatcher<'a> {
                     alive: Instant::now(),
                     had_company: false,
                     memory_kills: memory_kills(),
+                    log_before,
                     ended: None,
                     is_locked: false,
                     cut: None,
@@ -422,7 +427,9 @@ impl<'a> Dispatcher<'a> {
                         let dir = self.board.job(index).dir(&self.options.store);
                         let were_killed =
                             running.memory_kills.zip(memory_kills()).is_some_and(|(a, b)| b > a);
-                        Failure::of_exit(status, &dir.log_end(LOG_END).unwrap_or_default(), were_killed)
+                        let written = log_length(&dir).saturating_sub(running.log_before);
+                        let log = dir.log_end(written.min(LOG_END)).unwrap_or_default();
+                        Failure::of_exit(status, &log, were_killed)
                     }
                 };
                 self.fail(index, slot, &failure, running.had_company);
@@ -521,6 +528,11 @@ impl<'a> Dispatcher<'a> {
 
 /// Bytes of a log's end in which the cause of a crash is looked for.
 const LOG_END: u64 = 4096;
+
+/// Bytes in the log of a run; 0 where there is none.
+fn log_length(dir: &RunDir) -> u64 {
+    std::fs::metadata(dir.log_path()).map_or(0, |log| log.len())
+}
 
 /// An error with what to do about it, on one line.
 fn in_words(error: &StoreError) -> String {

@@ -8,6 +8,8 @@ use burn::tensor::{Distribution, Tensor};
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::device::DeviceName;
+use super::gpu_memory::{GpuWork, gpu_memory};
 use crate::data::{self, DataError};
 use crate::experiment::config::{LossKind, RunConfig, SignalKind, SizeConfig};
 use crate::model::{ModelConfig, ModelError};
@@ -37,10 +39,19 @@ pub struct Estimate {
     pub steps: u64,
     /// Training tokens, padding left out.
     pub tokens: u64,
-    /// Bytes of memory at the peak, roughly.
+    /// Bytes of memory at the peak on the processors, roughly.
     pub memory: u64,
+    /// Bytes of a GPU's memory at the peak, roughly, with what its driver takes for the process.
+    pub gpu_memory: u64,
     /// Floating-point operations of training and evaluation.
     pub flops: f64,
+}
+
+impl Estimate {
+    /// Bytes of a device's memory at the peak, roughly.
+    pub fn memory_on(&self, device: &DeviceName) -> u64 {
+        if device.is_cpu() { self.memory } else { self.gpu_memory }
+    }
 }
 
 /// Counts of one data configuration.
@@ -101,6 +112,13 @@ impl Estimator {
             steps,
             tokens,
             memory: memory(&student, teacher.as_ref(), train.batch_size as u64 * data.longest),
+            gpu_memory: gpu_memory(&GpuWork {
+                student: &student,
+                teacher: teacher.as_ref(),
+                precision: train.precision,
+                batch: train.batch_size as u64,
+                seq: data.longest,
+            }),
             flops,
         })
     }

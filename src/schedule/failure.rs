@@ -32,12 +32,24 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What CubeCL, CUDA's driver and Vulkan's say when a GPU's memory is full, as it stands in a panic's message.
+const DEVICE_IS_FULL: [&str; 5] = [
+    "out of device memory allocating",
+    "out-of-memory error happened during launch",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "ERROR_OUT_OF_DEVICE_MEMORY",
+    "OutOfMemory {",
+];
+
 impl Failure {
     /// Why a worker ended without a report. `log` is the end of what it printed, `was_killed_for_memory`
     /// whether the system ended processes to get memory back while it ran.
     pub fn of_exit(status: Option<ExitStatus>, log: &str, was_killed_for_memory: bool) -> Self {
         let Some(status) = status else { return Self::Crashed("its worker vanished".to_owned()) };
         let no_allocation = log.contains("memory allocation of") && log.contains("failed");
+        if DEVICE_IS_FULL.iter().any(|words| log.contains(words)) {
+            return Self::OutOfMemory("its worker ended: out of memory on its GPU".to_owned());
+        }
         #[cfg(unix)]
         if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
             return match signal {
@@ -122,6 +134,14 @@ mod tests {
         assert!(matches!(of(6, "panic", true), Failure::Crashed(_)));
         assert!(matches!(of(11, "", true), Failure::Crashed(_)));
         assert_eq!(of(3 << 8, "", false).to_string(), "its worker ended with exit code 3 and no report");
+        for log in [
+            "thread 'main' panicked: An IO error happened\nCaused by:\n  out of device memory allocating 4096 bytes",
+            "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "Execute(OutOfMemory { size: 4096 })",
+        ] {
+            assert!(matches!(of(101 << 8, log, false), Failure::OutOfMemory(_)), "{log}");
+        }
+        assert!(matches!(of(101 << 8, "DriverError(CUDA_ERROR_INVALID_PTX)", false), Failure::Crashed(_)));
         assert!(Failure::of_exit(None, "", false).to_string().contains("vanished"));
     }
 }

@@ -10,15 +10,20 @@ mod estimate;
 mod events;
 mod failure;
 mod follow;
+mod gpu_memory;
 mod plan;
 mod process;
 pub mod search;
+mod slots;
 pub mod slurm;
 mod watch;
 mod worker;
 
 pub use board::{Board, JobResult, Verdict};
-pub use device::{DeviceError, DeviceName, Found, Interface, cpu_threads, inventory, memory, parse_devices};
+pub use device::{
+    Choice, DeviceError, DeviceName, Found, Interface, Memory, Wanted, automatic, cpu_threads, inventory,
+    look_up, parse_devices,
+};
 pub use dispatcher::{Options, Watcher, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
@@ -27,5 +32,6 @@ pub use follow::{Follower, Since};
 pub use plan::{Damaged, Job, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand};
 pub use search::Search;
+pub use slots::{Room, Slots};
 pub use watch::watch;
 pub use worker::{Supervision, WorkerError, timestamp, work};

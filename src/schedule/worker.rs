@@ -160,6 +160,10 @@ fn train(
         Supervision::Own { stall_timeout: Some(limit) } => end_when_stalled(Arc::clone(&stop), limit),
         Supervision::Own { stall_timeout: None } => {}
     }
+    // Elsewhere the dispatcher has looked.
+    if supervision != Supervision::Dispatcher {
+        device.check()?;
+    }
     let job = Job {
         record,
         dir,

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use miette::{IntoDiagnostic, WrapErr};
+use miette::{IntoDiagnostic, WrapErr, miette};
 
-use super::{Args, INTERRUPTED, conclude, exit_code};
+use super::{Args, INTERRUPTED, conclude, exit_code, warn};
 use crate::cli::{Global, text};
 use crate::experiment::Experiment;
 use crate::experiment::config::SlurmConfig;
 use crate::schedule::slurm::{self, Options};
-use crate::schedule::{DeviceName, Job, Message, Watcher};
+use crate::schedule::{DeviceName, Interface, Job, Message, Wanted, Watcher};
 use crate::store::{RunRole, Store};
 
 /// Runs the jobs through Slurm.
@@ -94,11 +94,31 @@ fn options<'a>(
         slurm: config,
         store,
         program,
-        device: DeviceName::Cpu,
+        device: device(args, config)?,
         attempts: experiment.resources.attempts,
         stall_timeout: experiment.resources.stall_timeout(),
         time_limit: experiment.resources.time_limit(),
         fail_fast: args.fail_fast,
         cancel_on_interrupt: args.cancel_on_interrupt,
     })
+}
+
+/// The device of every job: the one that is named, or the first that CUDA sees where jobs ask for GPUs.
+fn device(args: &Args, config: &SlurmConfig) -> miette::Result<DeviceName> {
+    match &args.devices {
+        Wanted::Named(devices) => match &devices[..] {
+            [device] => Ok(device.clone()),
+            _ => Err(miette!(
+                help = "name the one that every job sees, as `--devices cuda:0`",
+                "a job of Slurm trains on one device"
+            )),
+        },
+        Wanted::Automatic if config.gpus.is_none() => Ok(DeviceName::Cpu),
+        // The program of the nodes may be built in another way than this one.
+        Wanted::Automatic if config.program.is_some() => Ok(DeviceName::Gpu(Interface::Cuda, 0)),
+        Wanted::Automatic => Ok("cuda:0".parse().unwrap_or_else(|error| {
+            warn(&format!("jobs ask for GPUs (slurm.gpus) and train on processors: {error}"));
+            DeviceName::Cpu
+        })),
+    }
 }

@@ -2,9 +2,7 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-/// Numbers of a piece that is written and read again at once: 64 MiB in single precision, near what the
-/// cache of a large graphics processor holds, and enough to keep it busy.
-const PIECE: usize = 1 << 24;
+use crate::kernels::GPU_PIECE;
 
 /// First part and number of parts of each piece, of `n` parts that have `scratch` numbers each between the steps
 /// and `width` numbers in every tensor that pieces are views of; in multiples of `tile` parts.
@@ -19,7 +17,7 @@ pub fn pieces(
     let alignment = like.client.properties().memory.alignment as usize;
     let step = alignment / gcd(alignment, (2 * width).max(1));
     let step = step * tile / gcd(step, tile);
-    let size = (PIECE / scratch.max(1) / step * step).max(step);
+    let size = (GPU_PIECE / scratch.max(1) / step * step).max(step);
     (0..n).step_by(size).map(move |first| (first, size.min(n - first)))
 }
 

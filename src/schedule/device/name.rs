@@ -1,4 +1,4 @@
-//! The devices that runs can be placed on.
+//! Devices by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,17 +28,17 @@ pub enum Interface {
 }
 
 impl Interface {
-    const ALL: [Self; 2] = [Self::Cuda, Self::Vulkan];
+    pub(super) const ALL: [Self; 2] = [Self::Cuda, Self::Vulkan];
 
     /// The name of devices, and of the feature that builds it in.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Cuda => "cuda",
             Self::Vulkan => "vulkan",
         }
     }
 
-    fn is_built_in(self) -> bool {
+    pub(super) fn is_built_in(self) -> bool {
         match self {
             Self::Cuda => cfg!(feature = "cuda"),
             Self::Vulkan => cfg!(feature = "vulkan"),
@@ -57,6 +57,11 @@ pub enum DeviceError {
     #[error("this kdx was built without `{0}`")]
     #[diagnostic(help("build it with `cargo build --release --features {0}`"))]
     NotBuilt(&'static str),
+    /// Kernels for the device cannot be compiled.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Toolkit(#[from] super::toolkit::ToolkitError),
     /// A number beyond the devices of the machine.
     #[error("there is no device `{name}`: {found}")]
     #[diagnostic(help("`kdx devices` lists what this machine has"))]
@@ -102,6 +107,20 @@ impl DeviceName {
         *self == Self::Cpu
     }
 
+    /// Checks that runs can be trained on the device, as far as that is known before one is: that it is there, and
+    /// that its kernels can be compiled.
+    ///
+    /// # Errors
+    /// Where it is not, or what it needs is not installed.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        self.to_burn()?;
+        #[cfg(feature = "cuda")]
+        if matches!(self, Self::Gpu(Interface::Cuda, _)) {
+            super::toolkit::check()?;
+        }
+        Ok(())
+    }
+
     /// Burn's device, without autodiff.
     ///
     /// # Errors
@@ -113,44 +132,11 @@ impl DeviceName {
             return Ok(devices.swap_remove(*index));
         }
         let found = match devices.len() {
-            0 => format!("no {} device was found", interface.name()),
+            0 => super::inventory::why_none(*interface),
             n => format!("the last one is {}:{}", interface.name(), n - 1),
         };
         Err(DeviceError::Absent { name: self.clone(), found })
     }
-}
-
-/// A device that this machine has.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Its name.
-    pub name: DeviceName,
-    /// What it is, in the words of its driver.
-    pub description: String,
-}
-
-/// What runs can be placed on here: the processors first, then the GPUs of each interface that is built in.
-/// GPUs are opened to ask for their names.
-pub fn inventory() -> Vec<Found> {
-    let threads = cpu_threads();
-    let cpu = format!("{threads} processor{}", if threads == 1 { "" } else { "s" });
-    let mut found = vec![Found { name: DeviceName::Cpu, description: cpu }];
-    for interface in Interface::ALL {
-        for (index, device) in devices(interface).into_iter().enumerate() {
-            found.push(Found { name: DeviceName::Gpu(interface, index), description: describe(&device) });
-        }
-    }
-    found
-}
-
-#[cfg(any(feature = "cuda", feature = "vulkan"))]
-fn describe(device: &Device) -> String {
-    device.identity().map_or_else(String::new, |identity| identity.name)
-}
-
-#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
-fn describe(_device: &Device) -> String {
-    String::new()
 }
 
 /// Reads names with commas between, as `cpu` or `cuda:0,2`: a number alone is of the interface before it.
@@ -172,7 +158,7 @@ pub fn parse_devices(text: &str) -> Result<Vec<DeviceName>, DeviceError> {
 }
 
 /// The devices of an interface; none where its driver is not installed.
-fn devices(interface: Interface) -> Vec<Device> {
+pub(super) fn devices(interface: Interface) -> Vec<Device> {
     match interface {
         #[cfg(feature = "cuda")]
         Interface::Cuda => Device::enumerate(DeviceType::Cuda).into_vec(),
@@ -181,22 +167,6 @@ fn devices(interface: Interface) -> Vec<Device> {
         #[allow(unreachable_patterns, reason = "there is nothing else with all features")]
         _ => Vec::new(),
     }
-}
-
-/// Processors that this process may use.
-pub fn cpu_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
-}
-
-/// Bytes of memory that the machine has, and that are free for new processes; none where the
-/// system does not say.
-pub fn memory() -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
-    };
-    Some((field("MemTotal:")?, field("MemAvailable:")?))
 }
 
 #[cfg(test)]
@@ -233,6 +203,5 @@ mod tests {
         } else {
             assert_eq!(several, Err(DeviceError::NotBuilt("cuda")));
         }
-        assert_eq!(inventory()[0].name, DeviceName::Cpu);
     }
 }

@@ -1,0 +1,87 @@
+//! What this machine has to place runs on.
+
+#[cfg(feature = "vulkan")]
+use burn::tensor::Device;
+
+use super::memory::{Memory, cpu_threads};
+use super::name::{DeviceName, Interface};
+
+/// A device that this machine has.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its name.
+    pub name: DeviceName,
+    /// What it is, in the words of its driver.
+    pub description: String,
+    /// Its memory, where somebody says.
+    pub memory: Option<Memory>,
+}
+
+/// What runs can be placed on here: the processors first, then the GPUs of each interface that is built in.
+/// Devices of Vulkan are opened to ask for their names, those of CUDA are not.
+pub fn inventory() -> Vec<Found> {
+    let threads = cpu_threads();
+    let cpu = format!("{threads} processor{}", if threads == 1 { "" } else { "s" });
+    let mut found = vec![Found { name: DeviceName::Cpu, description: cpu, memory: Memory::of_processors() }];
+    #[cfg(feature = "cuda")]
+    if let Ok(listed) = super::cuda::listed() {
+        found.extend(listed.iter().enumerate().map(|(number, device)| Found {
+            name: DeviceName::Gpu(Interface::Cuda, number),
+            description: device.name.clone(),
+            memory: device.uuid.as_deref().and_then(super::nvidia::memory_by_uuid),
+        }));
+    }
+    #[cfg(feature = "vulkan")]
+    for (number, device) in super::name::devices(Interface::Vulkan).into_iter().enumerate() {
+        let description = device.identity().map_or_else(String::new, |identity| identity.name);
+        let name = DeviceName::Gpu(Interface::Vulkan, number);
+        found.push(Found { name, description, memory: opened_memory(&device) });
+    }
+    found
+}
+
+/// The memory of a device as far as it is known without opening it: nothing of those of Vulkan.
+pub fn look_up(name: &DeviceName) -> Option<Memory> {
+    match name {
+        DeviceName::Cpu => Memory::of_processors(),
+        #[cfg(feature = "cuda")]
+        DeviceName::Gpu(Interface::Cuda, number) => {
+            let uuid = super::cuda::listed().as_ref().ok()?.get(*number)?.uuid.as_deref()?;
+            super::nvidia::memory_by_uuid(uuid)
+        }
+        DeviceName::Gpu(..) => None,
+    }
+}
+
+/// The memory of a device that may be opened for it.
+#[cfg(feature = "vulkan")]
+fn opened_memory(device: &Device) -> Option<Memory> {
+    use burn::backend::DispatchDevice;
+
+    let DispatchDevice::Cube(device) = device.as_dispatch() else { return None };
+    let client = device.client();
+    let properties = client.properties();
+    let card = properties.identity.physical.as_ref()?;
+    let place = card.pci_address.map(|address| address.to_string());
+    place
+        .and_then(|place| super::nvidia::memory_by_place(&place).or_else(|| Memory::of_card(&place)))
+        .or_else(|| properties.memory.max_memory().map(|total| Memory { total, free: None }))
+}
+
+/// Why an interface has no device here, in words.
+pub fn why_none(interface: Interface) -> String {
+    match interface {
+        #[cfg(feature = "cuda")]
+        Interface::Cuda => match super::cuda::listed() {
+            Err(super::cuda::Trouble::Missing) => {
+                "NVIDIA's driver was not found (no libcuda could be loaded)".to_owned()
+            }
+            Err(super::cuda::Trouble::Refused(reason)) => match std::env::var("CUDA_VISIBLE_DEVICES") {
+                Ok(visible) => format!("NVIDIA's driver says: {reason}; CUDA_VISIBLE_DEVICES is `{visible}`"),
+                Err(_) => format!("NVIDIA's driver says: {reason}"),
+            },
+            Ok(_) => "NVIDIA's driver has no device".to_owned(),
+        },
+        _ => format!("no {} device was found", interface.name()),
+    }
+}

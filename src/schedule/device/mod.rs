@@ -1,0 +1,27 @@
+//! The devices that runs can be placed on.
+//!
+//! ```text
+//! name       devices by name, as `cuda:0`
+//! inventory  what this machine has, with its memory
+//! choice     the devices of a sweep that names none
+//! memory     bytes that a device has, and that are free
+//! nvidia     what NVIDIA's management library says of memory
+//! cuda       the devices of CUDA's driver, by its numbers
+//! toolkit    what CUDA needs to compile kernels
+//! ```
+
+mod choice;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod inventory;
+mod memory;
+mod name;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod nvidia;
+#[cfg(any(test, feature = "cuda"))]
+mod toolkit;
+
+pub use choice::{Choice, Wanted, automatic};
+pub use inventory::{Found, inventory, look_up};
+pub use memory::{Memory, cpu_threads};
+pub use name::{DeviceError, DeviceName, Interface, parse_devices};
