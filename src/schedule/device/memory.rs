@@ -21,7 +21,7 @@ impl Memory {
     }
 
     /// That of a card by its place on the bus, as `0000:01:00.0`, where its driver tells it by files (amdgpu).
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    #[cfg(feature = "vulkan")]
     pub(super) fn of_card(place: &str) -> Option<Self> {
         let field = |name: &str| -> Option<u64> {
             std::fs::read_to_string(format!("/sys/bus/pci/devices/{place}/{name}")).ok()?.trim().parse().ok()

@@ -26,6 +26,7 @@ pub fn memory_by_uuid(uuid: &str) -> Option<Memory> {
 }
 
 /// The memory of the card at this place of the bus, as `0000:01:00.0`.
+#[cfg(feature = "vulkan")]
 pub fn memory_by_place(place: &str) -> Option<Memory> {
     memory_of(library()?.device_by_pci_bus_id(place))
 }
