@@ -22,22 +22,40 @@ pub struct Found {
 pub fn inventory() -> Vec<Found> {
     let threads = cpu_threads();
     let cpu = format!("{threads} processor{}", if threads == 1 { "" } else { "s" });
-    let mut found = vec![Found { name: DeviceName::Cpu, description: cpu, memory: Memory::of_processors() }];
-    #[cfg(feature = "cuda")]
-    if let Ok(listed) = super::cuda::listed() {
-        found.extend(listed.iter().enumerate().map(|(number, device)| Found {
-            name: DeviceName::Gpu(Interface::Cuda, number),
-            description: device.name.clone(),
-            memory: device.uuid.as_deref().and_then(super::nvidia::memory_by_uuid),
-        }));
-    }
-    #[cfg(feature = "vulkan")]
-    for (number, device) in super::name::devices(Interface::Vulkan).into_iter().enumerate() {
-        let description = device.identity().map_or_else(String::new, |identity| identity.name);
-        let name = DeviceName::Gpu(Interface::Vulkan, number);
-        found.push(Found { name, description, memory: opened_memory(&device) });
-    }
-    found
+    let cpu = Found { name: DeviceName::Cpu, description: cpu, memory: Memory::of_processors() };
+    std::iter::once(cpu).chain(of_cuda()).chain(of_vulkan()).collect()
+}
+
+#[cfg(feature = "cuda")]
+fn of_cuda() -> Vec<Found> {
+    let listed = super::cuda::listed().as_ref().map_or(&[][..], Vec::as_slice);
+    let found = listed.iter().enumerate().map(|(number, device)| Found {
+        name: DeviceName::Gpu(Interface::Cuda, number),
+        description: device.name.clone(),
+        memory: device.uuid.as_deref().and_then(super::nvidia::memory_by_uuid),
+    });
+    found.collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn of_cuda() -> Vec<Found> {
+    Vec::new()
+}
+
+#[cfg(feature = "vulkan")]
+fn of_vulkan() -> Vec<Found> {
+    let devices = super::name::devices(Interface::Vulkan).into_iter().enumerate();
+    let found = devices.map(|(number, device)| Found {
+        name: DeviceName::Gpu(Interface::Vulkan, number),
+        description: device.identity().map_or_else(String::new, |identity| identity.name),
+        memory: opened_memory(&device),
+    });
+    found.collect()
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn of_vulkan() -> Vec<Found> {
+    Vec::new()
 }
 
 /// The memory of a device as far as it is known without opening it: nothing of those of Vulkan.
