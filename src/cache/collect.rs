@@ -91,7 +91,9 @@ fn remove(entry: &Entry, dry_run: bool) -> Result<bool, CacheError> {
     if dry_run {
         return Ok(true);
     }
-    match fs::remove_file(path) {
+    // Who uses kernels has them in memory, and writes the next one into a new directory.
+    let removed = if entry.kind == Kind::Kernels { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CacheError::io("remove", path)(error)),
         _ => Ok(true),
     }
@@ -141,6 +143,23 @@ mod tests {
             let name = |entry: &Entry| entry.path.file_name().unwrap().to_string_lossy().into_owned();
             collected.removed.iter().map(name).collect()
         }
+    }
+
+    #[test]
+    fn kernels_go_as_a_whole() {
+        let bench = Bench(tempfile::tempdir().unwrap());
+        let device = bench.0.path().join("kernels/cuda-card.db");
+        for name in ["meta/a", "entries/b"] {
+            fs::create_dir_all(device.join(name).parent().unwrap()).unwrap();
+            fs::write(device.join(name), [7; 5000]).unwrap();
+            age(&device.join(name), 40);
+        }
+        let listed = list(bench.0.path()).unwrap();
+        assert_eq!((listed.len(), &listed[0].kind), (1, &Kind::Kernels));
+        assert!(listed[0].bytes >= 10_000);
+        let month = Some(Duration::from_secs(30 * 86_400));
+        assert_eq!(bench.collect(&Limits { older_than: month, ..Limits::default() }), ["cuda-card.db"]);
+        assert!(!device.exists());
     }
 
     fn age(path: &Path, days: u64) {

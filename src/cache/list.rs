@@ -10,6 +10,9 @@ use super::format::{Header, SignalForm};
 use super::reader::read_header;
 use crate::data;
 
+/// The directory of compiled kernels in that of the cache.
+pub const KERNELS: &str = "kernels";
+
 /// What a file of the cache is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
@@ -24,6 +27,8 @@ pub enum Kind {
         /// Tokens of all sequences.
         tokens: u64,
     },
+    /// Kernels that were compiled for one kind of GPU, and which of them are fast; a directory.
+    Kernels,
     /// Of another version of kdx, damaged, or not kdx's.
     Unknown,
 }
@@ -38,6 +43,7 @@ impl Kind {
             },
             Self::Partial => "partial",
             Self::Tokens { .. } => "tokens",
+            Self::Kernels => "kernels",
             Self::Unknown => "unknown",
         }
     }
@@ -79,8 +85,32 @@ pub fn list(cache_dir: &Path) -> Result<Vec<Entry>, CacheError> {
             entries.push(Entry { kind, bytes: bytes(&metadata), last_used, path });
         }
     }
+    entries.extend(kernels(&cache_dir.join(KERNELS)));
     entries.sort_by(|a, b| b.last_used.cmp(&a.last_used).then_with(|| a.path.cmp(&b.path)));
     Ok(entries)
+}
+
+/// The directories of GPUs, with the sizes and the latest time of the files in them.
+fn kernels(directory: &Path) -> Vec<Entry> {
+    let devices = fs::read_dir(directory).into_iter().flatten().flatten().map(|device| device.path());
+    let entry = |path: PathBuf| {
+        let mut entry = Entry { path, kind: Kind::Kernels, bytes: 0, last_used: SystemTime::UNIX_EPOCH };
+        let mut left = vec![entry.path.clone()];
+        while let Some(directory) = left.pop() {
+            for file in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let Ok(metadata) = file.metadata() else { continue };
+                if metadata.is_dir() {
+                    left.push(file.path());
+                } else {
+                    entry.bytes += bytes(&metadata);
+                    entry.last_used =
+                        entry.last_used.max(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+                }
+            }
+        }
+        entry
+    };
+    devices.filter(|path| path.is_dir()).map(entry).collect()
 }
 
 fn signal(path: &Path) -> Option<Kind> {

@@ -28,7 +28,7 @@ mod writer;
 pub use collect::{Collected, Limits, collect};
 pub use error::{CacheError, Damage};
 pub use format::{Element, FORMAT_VERSION, Header, Loss, Progress, SignalForm};
-pub use list::{Entry, Kind, list};
+pub use list::{Entry, KERNELS, Kind, list};
 pub use lock::{WriteLock, try_write_lock};
 pub use open::{Opened, open, path};
 pub use reader::SignalFile;

@@ -164,6 +164,8 @@ fn train(
     if supervision != Supervision::Dispatcher {
         device.check()?;
     }
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    super::device::keep_kernels(&store.cache_dir(), device);
     let job = Job {
         record,
         dir,

@@ -58,7 +58,7 @@ fn row(entry: &Entry, now: SystemTime) -> [String; 9] {
         Kind::Tokens { sequences, tokens } => {
             [none(), format!("{sequences} sequences"), tokens.to_string(), none(), "u32".to_owned(), none()]
         }
-        Kind::Partial | Kind::Unknown => [none(), name(), none(), none(), none(), none()],
+        Kind::Partial | Kind::Kernels | Kind::Unknown => [none(), name(), none(), none(), none(), none()],
     };
     let age = now.duration_since(entry.last_used).unwrap_or_default();
     let last_used = format!("{} ago", text::duration(age.as_secs_f64()));
@@ -79,7 +79,7 @@ pub(super) fn object(entry: &Entry) -> Value {
         Kind::Tokens { sequences, tokens } => {
             object["tokens"] = json!({ "sequences": sequences, "tokens": tokens });
         }
-        Kind::Partial | Kind::Unknown => {}
+        Kind::Partial | Kind::Kernels | Kind::Unknown => {}
     }
     object
 }

@@ -71,6 +71,18 @@ pub fn look_up(name: &DeviceName) -> Option<Memory> {
     }
 }
 
+/// What a device of CUDA is called.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+pub fn cuda_name(number: usize) -> Option<String> {
+    #[cfg(feature = "cuda")]
+    return super::cuda::listed().as_ref().ok()?.get(number).map(|device| device.name.clone());
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = number;
+        None
+    }
+}
+
 /// The memory of a device that may be opened for it.
 #[cfg(feature = "vulkan")]
 fn opened_memory(device: &Device) -> Option<Memory> {

@@ -7,6 +7,7 @@
 //! memory     bytes that a device has, and that are free
 //! nvidia     what NVIDIA's management library says of memory
 //! cuda       the devices of CUDA's driver, by its numbers
+//! kernels    where compiled kernels are kept
 //! toolkit    what CUDA needs to compile kernels
 //! ```
 
@@ -14,6 +15,8 @@ mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod inventory;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod kernels;
 mod memory;
 mod name;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -23,5 +26,7 @@ mod toolkit;
 
 pub use choice::{Choice, Wanted, automatic};
 pub use inventory::{Found, inventory, look_up};
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+pub use kernels::keep_kernels;
 pub use memory::{Memory, cpu_threads};
 pub use name::{DeviceError, DeviceName, Interface, parse_devices};

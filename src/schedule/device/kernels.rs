@@ -1,0 +1,54 @@
+//! Where a GPU's compiled kernels are kept, and which of several kernels was the fastest.
+//!
+//! All workers of a store share them, at once and one after another: only the first that needs a kernel compiles it.
+//! What was found fastest stays with it, so a run that is resumed is computed by the kernels that it began with.
+
+use std::path::Path;
+
+use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+
+use super::inventory::cuda_name;
+use super::name::{DeviceName, Interface};
+
+/// Keeps what this process compiles for a GPU under `cache_dir`. To be called before a GPU is opened; later calls
+/// change nothing.
+pub fn keep_kernels(cache_dir: &Path, device: &DeviceName) {
+    let DeviceName::Gpu(interface, number) = device else { return };
+    let card = match interface {
+        Interface::Cuda => cuda_name(*number),
+        Interface::Vulkan => None,
+    };
+    let mut config = CubeClRuntimeConfig::default().override_from_env();
+    config.compilation.cache = true;
+    config.environment.name = environment(*interface, card.as_deref());
+    config.environment.path =
+        serde_json::from_value(serde_json::json!({ "directory": directory(cache_dir) }))
+            .unwrap_or(config.environment.path);
+    if !CubeClRuntimeConfig::try_set(config) {
+        tracing::debug!("kernels are kept where CubeCL was told to keep them before");
+    }
+}
+
+/// The directory of all devices.
+fn directory(cache_dir: &Path) -> std::path::PathBuf {
+    cache_dir.join(crate::cache::KERNELS)
+}
+
+/// What is fastest on one card is not on another: each has its own, by CubeCL's version of itself.
+fn environment(interface: Interface, card: Option<&str>) -> String {
+    let words = format!("{} {}", interface.name(), card.unwrap_or_default());
+    let plain =
+        words.trim().chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    plain.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_have_directories_of_their_own() {
+        assert_eq!(environment(Interface::Cuda, Some("NVIDIA H200")), "cuda-nvidia-h200");
+        assert_eq!(environment(Interface::Vulkan, None), "vulkan");
+    }
+}
