@@ -1,11 +1,13 @@
 //! Where a GPU's compiled kernels are kept, and which of several kernels was the fastest.
 //!
 //! All workers of a store share them, at once and one after another: only the first that needs a kernel compiles it.
-//! What was found fastest stays with it, so a run that is resumed is computed by the kernels that it began with.
+//! What was found fastest stays with it, so a run that is resumed is computed by the kernels that it began with, unless
+//! two workers tried out the same choice at once: then each keeps its own, and only the first one's is kept here.
 
 use std::path::Path;
 
 use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use cubecl_environment::persistence::CacheConfig;
 
 use super::inventory::cuda_name;
 use super::name::{DeviceName, Interface};
@@ -21,20 +23,14 @@ pub fn keep_kernels(cache_dir: &Path, device: &DeviceName) {
     let mut config = CubeClRuntimeConfig::default().override_from_env();
     config.compilation.cache = true;
     config.environment.name = environment(*interface, card.as_deref());
-    config.environment.path =
-        serde_json::from_value(serde_json::json!({ "directory": directory(cache_dir) }))
-            .unwrap_or(config.environment.path);
+    config.environment.path = CacheConfig::Directory(cache_dir.join(crate::cache::KERNELS));
     if !CubeClRuntimeConfig::try_set(config) {
         tracing::debug!("kernels are kept where CubeCL was told to keep them before");
     }
 }
 
-/// The directory of all devices.
-fn directory(cache_dir: &Path) -> std::path::PathBuf {
-    cache_dir.join(crate::cache::KERNELS)
-}
-
-/// What is fastest on one card is not on another: each has its own, by CubeCL's version of itself.
+/// What is fastest on one card is not on another: each has a directory of its own. What is in it, CubeCL
+/// keeps apart by its version and, compiled kernels, by this program's build.
 fn environment(interface: Interface, card: Option<&str>) -> String {
     let words = format!("{} {}", interface.name(), card.unwrap_or_default());
     let plain =
