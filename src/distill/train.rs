@@ -187,6 +187,9 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         let clock = Instant::now();
         let before = (state.step, state.position, state.tokens);
         let micro_batches = steps.next(&mut state);
+        if let Some(signal) = taught.filter(|signal| signal.reads_ahead()) {
+            signal.read_ahead(steps.ahead(&state));
+        }
         let share = 1.0 / micro_batches.len() as f64;
         let mut gradients = Gradients::default();
         let mut losses: Option<Sums> = None;

@@ -50,7 +50,7 @@ pub const GPU_PIECE: usize = 1 << 24;
 
 /// Whether tensors of a device are in the processor's memory: its kernels pack weights, and know what they
 /// computed at once.
-fn is_processor(device: &Device) -> bool {
+pub fn is_processor(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Autodiff(_) => is_processor(&device.clone().without_autodiff()),

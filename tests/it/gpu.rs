@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::kernels::{self, Case, case};
 use crate::support::device::{device, on};
 use crate::support::reference::noise;
-use crate::{bench, golden, resume, runs};
+use crate::{bench, golden, resume, runs, signals};
 
 fn name() -> String {
     let default = if cfg!(feature = "cuda") { "cuda:0" } else { "vulkan:0" };
@@ -297,6 +297,15 @@ fn a_measurement_waits_for_the_device_only_where_it_says() {
     {
         assert!(bench::number(speed) > 0.0);
     }
+}
+
+#[test]
+fn states_read_ahead_are_those_of_the_teacher() {
+    on(&gpu(), || {
+        signals::gives_the_bits_of_a_run_online(Precision::Fp32);
+        signals::stops_while_it_prepares(2000);
+        signals::a_damaged_file_is_made_again_and_never_trusted();
+    });
 }
 
 #[test]

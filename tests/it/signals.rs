@@ -11,6 +11,7 @@ use kdx::experiment::config::{LossKind, PathList, Precision, RunConfig, SignalKi
 use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};
+use crate::support::device::device;
 use crate::support::golden;
 
 /// Two epochs over shuffled sequences of many lengths, measured twice each.
@@ -88,7 +89,7 @@ fn a_run_from_the_cache_gives_the_bits_of_a_run_online_in_bfloat16() {
     gives_the_bits_of_a_run_online(Precision::Bf16);
 }
 
-fn gives_the_bits_of_a_run_online(precision: Precision) {
+pub fn gives_the_bits_of_a_run_online(precision: Precision) {
     let config = |bench: &Bench, signal| {
         let mut config = config(bench, signal);
         config.train.precision = precision;
@@ -165,12 +166,16 @@ impl Observer for Impatient {
 
 #[test]
 fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
+    stops_while_it_prepares(600);
+}
+
+/// `count` records are more than one batch of the teacher.
+pub fn stops_while_it_prepares(count: usize) {
     let whole = Bench::new();
-    // More than one batch of the teacher.
     let long = |bench: &Bench| {
         let mut config = config(bench, SignalKind::Hidden);
         let train = bench.root.path().join("long.jsonl");
-        fs::write(&train, records(600, 3)).unwrap();
+        fs::write(&train, records(count, 3)).unwrap();
         config.data.train = PathList::One(train);
         config.train.steps = Some(3);
         config
@@ -187,7 +192,7 @@ fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
         dir: &parts.dir,
         teacher_dir: None,
         cache_dir: &cache,
-        device: burn::tensor::Device::flex(),
+        device: device(),
         until: None,
     };
     assert_eq!(kdx::distill::train(&job, &mut impatient, &stop).unwrap(), Outcome::Interrupted);
@@ -214,7 +219,7 @@ fn damage(path: &Path, from_end: usize) {
 }
 
 #[test]
-fn a_damaged_file_is_made_again_and_never_trusted() {
+pub fn a_damaged_file_is_made_again_and_never_trusted() {
     let bench = Bench::new();
     finished(bench.run(config(&bench, SignalKind::Hidden)).0);
     let expected = results(&bench);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 
 use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
@@ -13,11 +13,14 @@ use super::top::Shortlist;
 use crate::cache::{ByteSize, Element, Loss, WriteLock, Writer};
 use crate::data::{Batch, Dataset};
 use crate::interrupt::Interrupt;
+use crate::kernels::is_processor;
 use crate::model::Transformer;
 
 /// Tokens in a batch, padding included: enough for the products to run at full speed, and no more, for the
 /// teacher's activations are then what a run takes most memory for.
 const BATCH_TOKENS: usize = 2048;
+/// The same on a graphics processor, which has more to keep busy.
+const GPU_BATCH_TOKENS: usize = 16 * 1024;
 /// Time between two lines of progress in the log.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -58,16 +61,26 @@ impl Builder<'_> {
         let mut done = tokens(data, &order[..(progress.sequences as usize).min(order.len())]);
         let mut said = began;
         self.observer.preparing(&what, done, total);
+        // A graphics processor computes a batch while the one before is read back and written.
+        let is_async = !is_processor(self.device);
+        let batch_tokens = if is_async { GPU_BATCH_TOKENS } else { BATCH_TOKENS };
+        let mut ahead = None;
         while (progress.sequences as usize) < order.len() {
             if self.stop.is_asked() {
                 writer.commit(&progress)?;
                 tracing::info!("stopped; the next run that needs it goes on from here");
                 return Ok(false);
             }
-            let sequences = next_batch(data, &order[progress.sequences as usize..]);
-            self.write(&mut writer, data, sequences, &mut progress.sums)?;
-            progress.sequences += sequences.len() as u64;
-            done += tokens(data, sequences);
+            let launch = |from: usize| self.launch(data, next_batch(data, &order[from..], batch_tokens));
+            let from = progress.sequences as usize;
+            let launched = ahead.take().unwrap_or_else(|| launch(from));
+            let next = from + launched.sequences.len();
+            if is_async && next < order.len() {
+                ahead = Some(launch(next));
+            }
+            done += tokens(data, launched.sequences);
+            self.write(&mut writer, data, launched, &mut progress.sums)?;
+            progress.sequences = next as u64;
             if writer.is_due() {
                 writer.commit(&progress)?;
             }
@@ -86,26 +99,36 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    /// Runs the teacher on some sequences, and writes the rows of each. What an approximation leaves out is
-    /// added up.
+    /// Has the device run the teacher on some sequences.
+    fn launch<'s>(&self, data: &Dataset, sequences: &'s [u32]) -> Launched<'s> {
+        let batch = DeviceBatch::new(&Batch::new(data, sequences, self.pad_id), self.device);
+        let states = batch
+            .as_ref()
+            .filter(|_| self.shortlist.is_none())
+            .map(|batch| self.teacher.forward_rows(batch.ids.clone(), batch.rows.clone()));
+        Launched { sequences, batch, states }
+    }
+
+    /// Writes the rows of each sequence. What an approximation leaves out is added up.
     fn write(
         &self,
         writer: &mut Writer,
         data: &Dataset,
-        sequences: &[u32],
+        launched: Launched,
         sums: &mut [f64; 2],
     ) -> Result<(), DistillError> {
-        let batch = Batch::new(data, sequences, self.pad_id);
-        let Some(batch) = DeviceBatch::new(&batch, self.device) else { return Ok(()) };
-        let Some(shortlist) = &self.shortlist else {
+        let Launched { sequences, batch, states } = launched;
+        let Some(batch) = batch else { return Ok(()) };
+        if let Some(states) = states {
             // Rounded, where products will round them anyway.
             let dtype = match writer.header().element {
                 Element::F32 => DType::F32,
                 Element::Bf16 => DType::BF16,
             };
-            let states = self.teacher.forward_rows(batch.ids, batch.rows).into_data().convert_dtype(dtype);
+            let states = states.into_data().convert_dtype(dtype);
             return write_rows(writer, data, sequences, batch.count, [states.as_bytes()]);
-        };
+        }
+        let Some(shortlist) = &self.shortlist else { return Ok(()) };
         let rows = shortlist.run(self.teacher, &batch);
         for (sum, of_batch) in sums.iter_mut().zip(rows.sums) {
             *sum += of_batch;
@@ -117,6 +140,15 @@ impl Builder<'_> {
         ];
         write_rows(writer, data, sequences, batch.count, columns)
     }
+}
+
+/// Sequences that the teacher runs on.
+struct Launched<'s> {
+    sequences: &'s [u32],
+    /// None where nothing in it counts.
+    batch: Option<DeviceBatch>,
+    /// Their hidden states, where those are wanted; the device may still be computing them.
+    states: Option<Tensor<2>>,
 }
 
 /// Writes the rows of some sequences, of which each column has its share.
@@ -150,9 +182,9 @@ fn order(data: &Dataset) -> Vec<u32> {
 }
 
 /// As many sequences as make a batch.
-fn next_batch<'o>(data: &Dataset, order: &'o [u32]) -> &'o [u32] {
+fn next_batch<'o>(data: &Dataset, order: &'o [u32], batch_tokens: usize) -> &'o [u32] {
     let longest = order.first().map_or(1, |&index| length(data, index)).max(1);
-    &order[..(BATCH_TOKENS / longest).clamp(1, order.len())]
+    &order[..(batch_tokens / longest).clamp(1, order.len())]
 }
 
 fn length(data: &Dataset, index: u32) -> usize {

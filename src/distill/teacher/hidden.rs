@@ -1,25 +1,32 @@
 //! Hidden states read back from a file.
 
-use burn::tensor::{DType, Tensor, TensorData};
-use half::bf16;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
 
 use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
+use super::ahead::Ahead;
 use super::stored::Stored;
-use crate::cache::{Damage, Element};
-use crate::kernels::{KeptHead, Taught};
+use crate::cache::Damage;
+use crate::data::Batch;
+use crate::kernels::{KeptHead, Taught, is_processor};
 
 /// The last hidden states of a split, in a file, and the output head that goes with them: all that is in
 /// memory of the teacher.
 #[derive(Debug)]
 pub struct HiddenStates {
-    stored: Stored,
+    stored: Arc<Stored>,
     head: KeptHead,
+    /// Where the device computes by itself while the next states are read.
+    ahead: Option<Ahead>,
 }
 
 impl HiddenStates {
     pub(super) fn new(stored: Stored, head: KeptHead) -> Self {
-        Self { stored, head }
+        let stored = Arc::new(stored);
+        let ahead = if is_processor(&stored.device) { None } else { Ahead::new(&stored) };
+        Self { stored, head, ahead }
     }
 
     /// See [`Signal::teach`](super::Signal::teach).
@@ -28,24 +35,28 @@ impl HiddenStates {
         self.stored.read_or(read, |teacher| super::run(teacher, batch))
     }
 
+    /// See [`Signal::reads_ahead`](super::Signal::reads_ahead).
+    pub(super) fn reads_ahead(&self) -> bool {
+        self.ahead.is_some() && !self.stored.is_replaced()
+    }
+
+    /// See [`Signal::read_ahead`](super::Signal::read_ahead).
+    pub(super) fn read_ahead(&self, batches: &[Batch]) {
+        for batch in batches {
+            if let Some(ahead) = &self.ahead {
+                ahead.ask(&batch.sequences);
+            }
+        }
+    }
+
     /// The states of a batch, `[n, hidden]`.
     fn read(&self, batch: &DeviceBatch) -> Result<Tensor<2>, Damage> {
-        let header = self.stored.header();
-        let (count, width) = (batch.count, header.width as usize);
-        let (data, dtype) = match header.element {
-            Element::F32 => {
-                let mut values = vec![0_f32; count * width];
-                self.stored.fill(batch, [bytemuck::cast_slice_mut(&mut values)])?;
-                (TensorData::new(values, [count, width]), DType::F32)
-            }
-            Element::Bf16 => {
-                let mut values = vec![bf16::ZERO; count * width];
-                self.stored.fill(batch, [bytemuck::cast_slice_mut(&mut values)])?;
-                (TensorData::new(values, [count, width]), DType::BF16)
-            }
-        };
-        // A device without bfloat16 is given the same numbers in single precision.
-        let dtype = if self.stored.device.supports_dtype(dtype) { dtype } else { DType::F32 };
-        Ok(Tensor::from_data(data.convert_dtype(dtype), (&self.stored.device, dtype)))
+        let early = self.ahead.as_ref().and_then(|ahead| ahead.take(&batch.sequences));
+        let states = early.unwrap_or_else(|| self.stored.states(&batch.sequences))?;
+        if states.shape()[0] != batch.count {
+            return Err(self.stored.damage("it has other rows than the batch"));
+        }
+        let dtype = states.dtype();
+        Ok(Tensor::from_data(states, (&self.stored.device, dtype)))
     }
 }

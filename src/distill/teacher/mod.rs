@@ -5,10 +5,12 @@
 //! plan     the file that a split's signal is in: its key, its size
 //! build    computes a signal, once for all runs, epochs and processes
 //! hidden   hidden states read back
+//! ahead    reading them before they are needed
 //! top      the largest logits: cut down, and read back
 //! stored   a signal in a file, and what takes its place
 //! ```
 
+mod ahead;
 mod build;
 mod choose;
 mod hidden;
@@ -22,6 +24,7 @@ use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
 use super::error::DistillError;
+use crate::data::Batch;
 use crate::kernels::{Precision, Taught};
 use crate::model::{self, Transformer};
 pub(super) use choose::{Request, Teacher};
@@ -50,6 +53,18 @@ impl Signal {
             Self::Online(teacher) => Ok(run(teacher, batch)),
             Self::Hidden(states) => states.teach(batch),
             Self::Topk(logits) => logits.teach(batch),
+        }
+    }
+
+    /// Whether it wants to know what it will be asked for, see [`Self::read_ahead`].
+    pub(super) fn reads_ahead(&self) -> bool {
+        matches!(self, Self::Hidden(states) if states.reads_ahead())
+    }
+
+    /// Begins to read what these batches will take, while the device is busy with those before.
+    pub(super) fn read_ahead(&self, batches: &[Batch]) {
+        if let Self::Hidden(states) = self {
+            states.read_ahead(batches);
         }
     }
 }

@@ -146,7 +146,7 @@ impl TopLogits {
             bytemuck::cast_slice_mut(&mut ids),
             bytemuck::cast_slice_mut(&mut rest),
         ];
-        self.stored.fill(batch, columns)?;
+        self.stored.fill(&batch.sequences, batch.count, columns)?;
         Ok(TopRows { logits, ids, rest, sums: [0.0; 2] })
     }
 
