@@ -3,13 +3,26 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use burn::tensor::TensorData;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::stored::Stored;
 use crate::cache::Damage;
+
+/// Threads that read at most: enough for a disk, and for copies at the speed of memory.
+const READERS: usize = 4;
+
+/// The threads that read, for all runs of this process. Not those that train: they wait for what is read.
+fn readers() -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
+    let named = |index| format!("teacher-reader-{index}");
+    let pool = || ThreadPoolBuilder::new().num_threads(threads).thread_name(named).build().ok();
+    POOL.get_or_init(pool).as_ref()
+}
 
 /// Sequences whose states are wanted, in the order of their rows.
 type Sequences = Vec<u32>;
@@ -31,12 +44,13 @@ struct Read {
 impl Ahead {
     /// None where no thread can be started: then everything is read when it is needed.
     pub(super) fn new(stored: &Arc<Stored>) -> Option<Self> {
+        let readers = readers()?;
         let (wanted, requests) = channel::<Sequences>();
         let (results, found) = channel();
         let stored = Arc::clone(stored);
         let read = move || {
             for sequences in requests {
-                let states = stored.states(&sequences).map(|mut states| {
+                let states = readers.install(|| stored.states(&sequences)).map(|mut states| {
                     stored.device.staging(std::iter::once(&mut states));
                     states
                 });
