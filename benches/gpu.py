@@ -104,7 +104,7 @@ def plan(run, args):
         yield "sweep", step("a sweep killed and resumed", 130, 20, sweeps.killed_and_resumed)
     yield "steps", lambda: speed.round_of(run, args, 1)
     yield "ceilings", step("ceilings", 60, 10, speed.ceilings)
-    yield "packing", step("runs packed onto the device", 100, 20, sweeps.packed)
+    yield "packing", step("runs packed onto the device", 130, 20, sweeps.packed)
     yield "operations", step("operations", 120, 20, correctness.operations)
     for number in range(2, args.rounds + 1):
         yield "steps", lambda number=number: speed.round_of(run, args, number)

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod interrupt;
+pub mod thread_log;
 
 pub mod kernels;
 pub mod model;

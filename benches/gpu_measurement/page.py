@@ -151,12 +151,13 @@ def packed(results):
         return []
     lines = ["", "## Runs at once", "",
              f"Small students, {found['steps_per_run']} steps each; the time of the whole sweep, workers and models included.",
-             "", *heading("at once", "runs", "s", "runs/s", "to one after another", "tokens/s of a run")]
+             "", *heading("at once", "in", "runs", "s", "runs/s", "to one after another", "tokens/s of a run")]
     for one in found["figures"]:
+        place = "one process" if one["one_process"] else "processes"
         if "failed" in one:
-            lines.append(row(one["at_once"], f"failed: {one['failed']}", "–", "–", "–", "–"))
+            lines.append(row(one["at_once"], place, f"failed: {one['failed']}", "–", "–", "–", "–"))
         else:
-            lines.append(row(one["at_once"], one["runs"], f"{one['seconds']:.1f}", f"{one['runs_per_second']:.3f}",
+            lines.append(row(one["at_once"], place, one["runs"], f"{one['seconds']:.1f}", f"{one['runs_per_second']:.3f}",
                              number(one.get("ratio"), "{:.2f} ×"), number(one["tokens_per_second_of_a_run"])))
     return lines
 

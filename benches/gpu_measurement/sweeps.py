@@ -13,7 +13,8 @@ SMALL = {"length": 24, "batch": 2, "teacher": 16, "layers": 1, "student": 16, "t
 
 # Seconds after which what a killed process held is free.
 ENVIRONMENT = os.environ | {"KDX_LEASE_SECONDS": "2"}
-AT_ONCE = [1, 16, 8, 4]
+# Runs at once, and whether they are threads of one process.
+AT_ONCE = [(1, False), (16, False), (16, True), (8, True), (8, False), (4, True), (4, False)]
 
 EXPERIMENT = """\
 [data]
@@ -61,8 +62,9 @@ def experiment(run, args, name, grid, signal, steps, checkpoint_every):
     (run.work / f"{name}.toml").write_text(text)
 
 
-def sweep(args, name, store, jobs):
-    return [args.kdx, "--store", store, "sweep", f"{name}.toml", "--devices", args.device, "--jobs", jobs]
+def sweep(args, name, store, jobs, shared=False):
+    command = [args.kdx, "--store", store, "sweep", f"{name}.toml", "--devices", args.device, "--jobs", jobs]
+    return command + (["--set", "resources.share_process=true"] if shared else [])
 
 
 def runs(store):
@@ -143,31 +145,36 @@ def describe(store, name):
 
 
 def packed(run, args):
-    """Runs of one size, one after another and several at once: tokens by the time of the whole sweep."""
+    """Runs of one size, one after another and several at once, each in a process of its own and all in one: tokens by the
+    time of the whole sweep."""
     toydata(run, args)
     steps = 6 if args.small else 400
-    at_once = AT_ONCE[:2] if args.small else AT_ONCE
+    at_once = AT_ONCE[:3] if args.small else AT_ONCE
+    if args.device == "cpu":
+        # There every run has a process of its own.
+        at_once = [(count, shared) for count, shared in at_once if not shared]
     # The teacher, its signal and the kernels are there before the clock starts.
     experiment(run, args, "first", {"train.seed": [1]}, "hidden", steps, 0)
     run.command(sweep(args, "first", "packed", 1), cwd=run.work, env=ENVIRONMENT)
     figures = []
     seed = 100
-    for count in at_once:
+    for count, shared in at_once:
         number = 2 if args.small else max(count, 3)
-        experiment(run, args, f"packed{count}", {"train.seed": list(range(seed, seed + number))}, "hidden", steps, 0)
+        name, place = f"packed{seed}", {"at_once": count, "one_process": shared}
+        experiment(run, args, name, {"train.seed": list(range(seed, seed + number))}, "hidden", steps, 0)
         seed += number
         before = set(runs(run.work / "packed"))
         try:
-            _, _, seconds = run.command(sweep(args, f"packed{count}", "packed", count), cwd=run.work, env=ENVIRONMENT)
+            _, _, seconds = run.command(sweep(args, name, "packed", count, shared), cwd=run.work, env=ENVIRONMENT)
         except Failed as failure:
             # What was measured before stays.
             kept = ("command", "exit_code", "output_tail")
             details = {key: value for key, value in failure.details.items() if key in kept}
-            figures.append({"at_once": count, "failed": str(failure), **details})
+            figures.append({**place, "failed": str(failure), **details})
             continue
         summaries = [json.loads((path / "summary.json").read_text()) for path in set(runs(run.work / "packed")) - before]
         alone = statistics.median(summary["tokens_per_second"] for summary in summaries) if summaries else None
-        figures.append({"at_once": count, "runs": number, "seconds": round(seconds, 2), "runs_per_second": number / seconds,
+        figures.append({**place, "runs": number, "seconds": round(seconds, 2), "runs_per_second": number / seconds,
                         "tokens_per_second_of_a_run": alone})
     one_by_one = next((one["runs_per_second"] for one in figures if one["at_once"] == 1 and "runs_per_second" in one), None)
     for one in figures:

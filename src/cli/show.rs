@@ -89,7 +89,9 @@ fn describe_summary(summary: &RunSummary, line: &mut impl FnMut(&str, String)) {
             summary.tokens_per_second,
         ),
     );
-    line("peak memory", text::bytes(summary.peak_memory));
+    if summary.peak_memory > 0 {
+        line("peak memory", text::bytes(summary.peak_memory));
+    }
     if summary.skipped_records > 0 {
         line("left out", text::plural(summary.skipped_records as usize, "bad record"));
     }

@@ -211,6 +211,11 @@ fn options(
         threads: schedule::cpu_threads(),
         threads_per_worker: (resources.threads > 0).then_some(resources.threads),
         memory: slots.memory,
+        shared: choice
+            .devices
+            .into_iter()
+            .filter(|device| resources.share_process && !device.is_cpu())
+            .collect(),
         attempts: resources.attempts,
         stall_timeout: resources.stall_timeout(),
         time_limit: resources.time_limit(),

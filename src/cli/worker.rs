@@ -1,4 +1,4 @@
-//! `kdx worker`: trains one run; started by `kdx sweep`.
+//! `kdx worker`: trains one run, or those that it is handed; started by `kdx sweep`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,18 +8,22 @@ use tracing_subscriber::EnvFilter;
 
 use super::Global;
 use crate::kernels::cpu::Isa;
-use crate::schedule::{self, DeviceName, Supervision};
+use crate::schedule::{self, DeviceName, Supervision, Task};
 use crate::store::{RunId, RunRole};
+use crate::thread_log;
 
 /// Arguments of `kdx worker`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What the run trains.
-    #[arg(long)]
-    role: Role,
+    #[arg(long, requires = "run")]
+    role: Option<Role>,
     /// The run.
-    #[arg(long)]
-    run: String,
+    #[arg(long, requires = "role", required_unless_present = "host")]
+    run: Option<String>,
+    /// Train the runs that standard input names, at the same time.
+    #[arg(long, conflicts_with_all = ["run", "until", "detached"])]
+    host: bool,
     /// Where to train.
     #[arg(long)]
     device: DeviceName,
@@ -45,12 +49,18 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("KDX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(thread_log::writer)
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
     Isa::from_env()?;
-    let role = match args.role {
+    let store = global.store();
+    let (Some(role), Some(run)) = (args.role, &args.run) else {
+        thread_log::take_panics();
+        schedule::serve(&store, &args.device)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let role = match role {
         Role::Student => RunRole::Student,
         Role::Teacher => RunRole::Teacher,
     };
@@ -60,6 +70,8 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     } else {
         Supervision::Dispatcher
     };
-    schedule::work(&global.store(), role, &RunId(args.run.clone()), &args.device, args.until, supervision)?;
+    let id = RunId(run.clone());
+    let task = Task { store: &store, role, id: &id, device: &args.device, until: args.until };
+    schedule::work(&task, supervision)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -592,6 +592,9 @@ pub struct ResourcesConfig {
     /// Runs at once on one device: a number, or `auto` for as many as there are processors and memory for, and one
     /// on a GPU whose free memory is not known.
     pub per_device: PerDevice,
+    /// Whether the runs of a GPU share a process, each on a thread of its own; on the processors and through
+    /// Slurm every run has its own.
+    pub share_process: bool,
     /// CPU threads of each worker; 0 splits the machine's between the workers.
     pub threads: usize,
     /// Times a run is tried before it is given up.
@@ -626,6 +629,7 @@ impl Default for ResourcesConfig {
     fn default() -> Self {
         Self {
             per_device: PerDevice::Auto(Auto::Auto),
+            share_process: false,
             threads: 0,
             attempts: 2,
             stall_timeout: 600.0,

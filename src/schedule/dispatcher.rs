@@ -1,9 +1,9 @@
-//! The event loop of a sweep on this machine: workers in slots, one process a run.
+//! The event loop of a sweep on this machine: workers in slots, one process a run, or one a device.
 //!
 //! Workers only report; they know nothing of each other. So a crash of one costs its run one
-//! attempt, and nobody else anything. Nothing that goes wrong with one run ends the loop.
+//! attempt, and nobody else anything but those that share its process. Nothing that goes wrong with one run ends the loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::board::{Board, JobResult, Verdict};
 use super::device::DeviceName;
 use super::events::Event;
-use super::failure::{Failure, memory_kills};
+use super::failure::{Exit, Failure, memory_kills};
 use super::plan::Job;
-use super::process::{Message, Worker, WorkerCommand};
+use super::process::{Message, Worker, WorkerCommand, Workers};
 use super::search::{self, Next, Search};
 use crate::store::{RunDir, RunId, RunState, Store, StoreError};
 
@@ -37,6 +37,8 @@ pub struct Options {
     /// Bytes that the runs on a device may take together, by their estimates; no limit on a device that is not
     /// here. A run that takes more than this by itself is started when it has the device for itself.
     pub memory: HashMap<DeviceName, u64>,
+    /// The devices whose runs share a process, but those that must have the device for themselves.
+    pub shared: HashSet<DeviceName>,
     /// Times a run is tried before it is given up.
     pub attempts: u32,
     /// How long a worker may give no sign of life before it is ended.
@@ -94,7 +96,7 @@ pub fn dispatch(
         }
         match messages.recv_timeout(PAUSE) {
             Ok(Message::Event { slot, event }) => dispatcher.on_event(slot, event),
-            Ok(Message::Exited { slot, status }) => dispatcher.on_exit(slot, status),
+            Ok(Message::Exited { slot, exit }) => dispatcher.on_exit(slot, &exit),
             Ok(Message::Stop) => dispatcher.on_stop(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -151,7 +153,7 @@ struct Dispatcher<'a> {
     elsewhere: Vec<bool>,
     stopping: bool,
     options: &'a Options,
-    sender: &'a Sender<Message>,
+    workers: Workers,
     watcher: &'a mut dyn Watcher,
 }
 
@@ -160,7 +162,7 @@ impl<'a> Dispatcher<'a> {
         jobs: Vec<Job>,
         options: &'a Options,
         search: Option<Search>,
-        sender: &'a Sender<Message>,
+        sender: &Sender<Message>,
         watcher: &'a mut dyn Watcher,
     ) -> Self {
         let slots = options.slots.iter().map(|_| None).collect();
@@ -177,7 +179,7 @@ impl<'a> Dispatcher<'a> {
             elsewhere,
             stopping: false,
             options,
-            sender,
+            workers: Workers::new(sender.clone()),
             watcher,
         }
     }
@@ -313,7 +315,13 @@ impl<'a> Dispatcher<'a> {
             until,
         };
         let log_before = log_length(&dir);
-        match Worker::spawn(&command, slot, self.sender.clone()) {
+        let is_shared = self.options.shared.contains(device) && !self.board.is_alone(index);
+        let started = if is_shared {
+            self.workers.start_in_host(&command, slot)
+        } else {
+            self.workers.start_alone(&command, slot)
+        };
+        match started {
             Ok(worker) => {
                 let place = format!("{device}, {threads} thread{}", if threads == 1 { "" } else { "s" });
                 self.watcher.started(job, slot, &place);
@@ -397,7 +405,7 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn on_exit(&mut self, slot: usize, status: Option<std::process::ExitStatus>) {
+    fn on_exit(&mut self, slot: usize, exit: &Exit) {
         let Some(running) = self.slots[slot].take() else { return };
         let index = running.index;
         if running.is_locked {
@@ -429,7 +437,7 @@ impl<'a> Dispatcher<'a> {
                             running.memory_kills.zip(memory_kills()).is_some_and(|(a, b)| b > a);
                         let written = log_length(&dir).saturating_sub(running.log_before);
                         let log = dir.log_end(written.min(LOG_END)).unwrap_or_default();
-                        Failure::of_exit(status, &log, were_killed)
+                        Failure::of(exit, &log, were_killed)
                     }
                 };
                 self.fail(index, slot, &failure, running.had_company);

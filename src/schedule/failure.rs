@@ -19,6 +19,20 @@ pub enum Failure {
     Stalled(Duration),
 }
 
+/// How a worker ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// Its process is gone; none where the system could not say how it ended.
+    Process(Option<ExitStatus>),
+    /// The process is gone in which it was one of several; as above.
+    Host(Option<ExitStatus>),
+    /// Its thread is done, in a process that goes on.
+    Thread {
+        /// What it panicked of, where it did.
+        panic: Option<String>,
+    },
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,12 +58,28 @@ const DEVICE_IS_FULL: [&str; 5] = [
 impl Failure {
     /// Why a worker ended without a report. `log` is the end of what it printed, `was_killed_for_memory`
     /// whether the system ended processes to get memory back while it ran.
-    pub fn of_exit(status: Option<ExitStatus>, log: &str, was_killed_for_memory: bool) -> Self {
-        let Some(status) = status else { return Self::Crashed("its worker vanished".to_owned()) };
-        let no_allocation = log.contains("memory allocation of") && log.contains("failed");
+    pub fn of(exit: &Exit, log: &str, was_killed_for_memory: bool) -> Self {
         if DEVICE_IS_FULL.iter().any(|words| log.contains(words)) {
             return Self::OutOfMemory("its worker ended: out of memory on its GPU".to_owned());
         }
+        match exit {
+            Exit::Process(status) => Self::of_process(*status, log, was_killed_for_memory),
+            Exit::Host(status) => {
+                let and_others = |how| format!("{how}; so did the other runs of its process");
+                match Self::of_process(*status, log, was_killed_for_memory) {
+                    Self::Crashed(how) => Self::Crashed(and_others(how)),
+                    Self::OutOfMemory(how) => Self::OutOfMemory(and_others(how)),
+                    Self::Stalled(time) => Self::Stalled(time),
+                }
+            }
+            Exit::Thread { panic: Some(panic) } => Self::Crashed(format!("its worker panicked: {panic}")),
+            Exit::Thread { panic: None } => Self::Crashed("its worker ended without a report".to_owned()),
+        }
+    }
+
+    fn of_process(status: Option<ExitStatus>, log: &str, was_killed_for_memory: bool) -> Self {
+        let Some(status) = status else { return Self::Crashed("its worker vanished".to_owned()) };
+        let no_allocation = log.contains("memory allocation of") && log.contains("failed");
         #[cfg(unix)]
         if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
             return match signal {
@@ -126,7 +156,7 @@ mod tests {
 
     #[test]
     fn memory_is_told_from_other_ends() {
-        let of = |raw, log, killed| Failure::of_exit(Some(ExitStatus::from_raw(raw)), log, killed);
+        let of = |raw, log, killed| Failure::of(&Exit::Process(Some(ExitStatus::from_raw(raw))), log, killed);
         let log = "INFO step 3\nmemory allocation of 123 bytes failed\n";
         assert!(matches!(of(9, "", true), Failure::OutOfMemory(_)));
         assert!(matches!(of(9, "", false), Failure::Crashed(_)));
@@ -142,6 +172,19 @@ mod tests {
             assert!(matches!(of(101 << 8, log, false), Failure::OutOfMemory(_)), "{log}");
         }
         assert!(matches!(of(101 << 8, "DriverError(CUDA_ERROR_INVALID_PTX)", false), Failure::Crashed(_)));
-        assert!(Failure::of_exit(None, "", false).to_string().contains("vanished"));
+        assert!(Failure::of(&Exit::Process(None), "", false).to_string().contains("vanished"));
+    }
+
+    #[test]
+    fn a_process_of_several_runs_ends_for_all_and_a_thread_for_its_own() {
+        let host = Exit::Host(Some(ExitStatus::from_raw(9)));
+        let failure = Failure::of(&host, "", false);
+        assert!(
+            matches!(&failure, Failure::Crashed(how) if how.contains("signal 9") && how.contains("other runs"))
+        );
+        assert!(matches!(Failure::of(&host, "", true), Failure::OutOfMemory(_)));
+        let thread = Exit::Thread { panic: Some("no such row".to_owned()) };
+        assert_eq!(Failure::of(&thread, "", true).to_string(), "its worker panicked: no such row");
+        assert!(matches!(Failure::of(&thread, DEVICE_IS_FULL[0], false), Failure::OutOfMemory(_)));
     }
 }

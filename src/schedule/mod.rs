@@ -1,7 +1,7 @@
 //! Devices, the plan, slots, worker processes, retries.
 //!
-//! [`Plan`] says what there is to do, [`dispatch`] does it: one worker process a run, as many at
-//! once as there are slots.
+//! [`Plan`] says what there is to do, [`dispatch`] does it: one worker a run, as many at once as
+//! there are slots; each in a process of its own, or those of a device in one.
 
 mod board;
 mod device;
@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod follow;
 mod gpu_memory;
+mod host;
 mod plan;
 mod process;
 pub mod search;
@@ -27,11 +28,12 @@ pub use device::{
 pub use dispatcher::{Options, Watcher, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
-pub use failure::Failure;
+pub use failure::{Exit, Failure};
 pub use follow::{Follower, Since};
 pub use plan::{Damaged, Job, Plan, PlanError, point_label};
-pub use process::{Message, Worker, WorkerCommand};
+pub use host::serve;
+pub use process::{Message, Worker, WorkerCommand, Workers};
 pub use search::Search;
 pub use slots::{Room, Slots};
 pub use watch::watch;
-pub use worker::{Supervision, WorkerError, timestamp, work};
+pub use worker::{Supervision, Task, WorkerError, timestamp, work};

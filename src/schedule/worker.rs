@@ -1,8 +1,8 @@
-//! One run in one process: what `kdx worker` does.
+//! One run, from its directory: what `kdx worker` does, in a process of its own or beside other runs.
 //!
-//! The worker owns its run directory. It reports by [`Event`]s on standard output, logs to standard
-//! error, and stops, leaving a checkpoint, when its standard input ends: so it also stops when the
-//! dispatcher dies. A signal that asks it to end does the same.
+//! The worker owns its run directory. In a process of its own it reports by [`Event`]s on standard output, logs
+//! to standard error, and stops, leaving a checkpoint, when its standard input ends: so it also stops when the
+//! dispatcher dies. A signal that asks it to end does the same. For several runs in a process see `host`.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::device::{DeviceError, DeviceName};
 use super::events::Event;
+use super::host;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
 use crate::interrupt::Interrupt;
 use crate::store::{
@@ -37,11 +38,31 @@ pub enum WorkerError {
     Distill(#[from] DistillError),
 }
 
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    /// The store that holds the run.
+    pub store: &'a Store,
+    /// Student or teacher.
+    pub role: RunRole,
+    /// The run.
+    pub id: &'a RunId,
+    /// Where to train.
+    pub device: &'a DeviceName,
+    /// The step at which the run pauses; none to train it to its end.
+    pub until: Option<u64>,
+}
+
 /// What keeps an eye on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supervision {
     /// The dispatcher at the other end of the pipes: the end of standard input stops the worker.
     Dispatcher,
+    /// The process of several runs, of which this is one.
+    Host {
+        /// Its number there.
+        guest: u64,
+    },
     /// Nobody near: signals alone stop the worker, and it ends itself when the training gives no sign of
     /// life for so long.
     Own {
@@ -55,37 +76,39 @@ const STALLED: i32 = 75;
 
 /// Trains one run from its directory, to its end or `until` a step, and leaves its status and summary there.
 /// `Running` where another process has it.
-pub fn work(
-    store: &Store,
-    role: RunRole,
-    id: &RunId,
-    device: &DeviceName,
-    until: Option<u64>,
+pub fn work(task: &Task<'_>, supervision: Supervision) -> Result<RunState, WorkerError> {
+    work_until(task, supervision, &Arc::new(Interrupt::new()))
+}
+
+/// [`work`], also until it is asked to `stop`.
+pub(super) fn work_until(
+    task: &Task<'_>,
     supervision: Supervision,
+    stop: &Arc<Interrupt>,
 ) -> Result<RunState, WorkerError> {
-    let result = attempt(store, role, id, device, until, supervision);
+    let result = attempt(task, supervision, stop);
     match &result {
-        Ok((RunState::Running, _)) => emit(&Event::Locked),
-        Ok((state, reason)) => emit(&Event::Ended { state: *state, reason: reason.clone() }),
+        Ok((RunState::Running, _)) => emit(supervision, &Event::Locked),
+        Ok((state, reason)) => emit(supervision, &Event::Ended { state: *state, reason: reason.clone() }),
         Err(error @ WorkerError::Store(StoreError::LeaseLost { .. })) => {
             tracing::error!("{}", in_words(error));
-            emit(&Event::Locked);
+            emit(supervision, &Event::Locked);
         }
         // Said here too: on a full disk it may not have come into the status.
-        Err(error) => emit(&Event::Ended { state: RunState::Failed, reason: Some(in_words(error)) }),
+        Err(error) => {
+            emit(supervision, &Event::Ended { state: RunState::Failed, reason: Some(in_words(error)) });
+        }
     }
     Ok(result?.0)
 }
 
 /// One attempt: how the run ended, and why where that is not plain.
 fn attempt(
-    store: &Store,
-    role: RunRole,
-    id: &RunId,
-    device: &DeviceName,
-    until: Option<u64>,
+    task: &Task<'_>,
     supervision: Supervision,
+    stop: &Arc<Interrupt>,
 ) -> Result<(RunState, Option<String>), WorkerError> {
+    let Task { store, role, id, device, .. } = *task;
     let Some(dir) = store.run_dir(role, id).try_acquire()? else { return Ok((RunState::Running, None)) };
     let record = dir.record()?;
     // Done by another sweep between the planning and now.
@@ -110,7 +133,13 @@ fn attempt(
     // Of an attempt that was killed between its summary and its status.
     dir.remove_summary()?;
 
-    let result = train(store, &record, &dir, device, until, supervision);
+    let mut result = train(task, &record, &dir, supervision, stop);
+    if let (Ok(Outcome::Finished(summary) | Outcome::Diverged(summary)), Supervision::Host { .. }) =
+        (&mut result, supervision)
+    {
+        // The process's, not the run's.
+        summary.peak_memory = 0;
+    }
     // Before anything else: what this attempt came to is of no interest where another one is under way.
     dir.check_lease()?;
     let (state, reason) = match &result {
@@ -143,25 +172,28 @@ fn attempt(
 }
 
 fn train(
-    store: &Store,
+    task: &Task<'_>,
     record: &RunRecord,
     dir: &RunDir,
-    device: &DeviceName,
-    until: Option<u64>,
     supervision: Supervision,
+    stop: &Arc<Interrupt>,
 ) -> Result<Outcome, WorkerError> {
-    let stop = Arc::new(Interrupt::new());
-    stop_at_signal(Arc::clone(&stop));
+    let Task { store, device, until, .. } = *task;
+    if !matches!(supervision, Supervision::Host { .. }) {
+        let stop = Arc::clone(stop);
+        stop_at_signal(move || stop.ask());
+    }
     match supervision {
         Supervision::Dispatcher => {
-            stop_at_end_of_input(Arc::clone(&stop));
-            say_alive(Arc::clone(&stop));
+            stop_at_end_of_input(Arc::clone(stop));
+            say_alive(stop, supervision);
         }
-        Supervision::Own { stall_timeout: Some(limit) } => end_when_stalled(Arc::clone(&stop), limit),
+        Supervision::Host { .. } => say_alive(stop, supervision),
+        Supervision::Own { stall_timeout: Some(limit) } => end_when_stalled(Arc::clone(stop), limit),
         Supervision::Own { stall_timeout: None } => {}
     }
     // Elsewhere the dispatcher has looked.
-    if supervision != Supervision::Dispatcher {
+    if matches!(supervision, Supervision::Own { .. }) {
         device.check()?;
     }
     #[cfg(any(feature = "cuda", feature = "vulkan"))]
@@ -174,7 +206,7 @@ fn train(
         device: device.to_burn()?,
         until,
     };
-    Ok(distill::train(&job, &mut Reporter::default(), &stop)?)
+    Ok(distill::train(&job, &mut Reporter { supervision, prepared: None }, stop)?)
 }
 
 /// The Hugging Face directory of the run's teacher.
@@ -193,9 +225,9 @@ fn stop_at_end_of_input(stop: Arc<Interrupt>) {
     });
 }
 
-/// Sets `stop` on a signal that asks the process to end.
-fn stop_at_signal(stop: Arc<Interrupt>) {
-    if let Err(error) = ctrlc::set_handler(move || stop.ask()) {
+/// Calls `stop` on a signal that asks the process to end.
+pub(super) fn stop_at_signal(stop: impl FnMut() + Send + 'static) {
+    if let Err(error) = ctrlc::set_handler(stop) {
         tracing::warn!("signals end this worker at once: {error}");
     }
 }
@@ -204,15 +236,15 @@ fn stop_at_signal(stop: Arc<Interrupt>) {
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends a sign of life now and then, as long as the training looks whether it should stop. The thread
-/// lives as long as the process.
-fn say_alive(stop: Arc<Interrupt>) {
+/// lives not much longer than the run.
+fn say_alive(stop: &Arc<Interrupt>, supervision: Supervision) {
+    let (stop, mut seen) = (Arc::downgrade(stop), stop.looks());
     std::thread::spawn(move || {
-        let mut seen = stop.looks();
         loop {
             std::thread::sleep(ALIVE_EVERY);
-            let looks = stop.looks();
+            let Some(looks) = stop.upgrade().map(|stop| stop.looks()) else { return };
             if std::mem::replace(&mut seen, looks) != looks {
-                emit(&Event::Alive);
+                emit(supervision, &Event::Alive);
             }
         }
     });
@@ -242,8 +274,8 @@ fn end_when_stalled(stop: Arc<Interrupt>, limit: Duration) {
 /// Time between two reports about what is being prepared.
 const PREPARING_EVERY: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 struct Reporter {
+    supervision: Supervision,
     /// When it last said what is being prepared.
     prepared: Option<Instant>,
 }
@@ -252,43 +284,51 @@ impl Observer for Reporter {
     fn preparing(&mut self, what: &str, done: u64, total: u64) {
         if self.prepared.is_none_or(|last| last.elapsed() >= PREPARING_EVERY) {
             self.prepared = Some(Instant::now());
-            emit(&Event::Preparing { what: what.to_owned(), done, total });
+            emit(self.supervision, &Event::Preparing { what: what.to_owned(), done, total });
         }
     }
 
     fn waiting(&mut self, what: &str) {
         if self.prepared.is_none_or(|last| last.elapsed() >= PREPARING_EVERY) {
             self.prepared = Some(Instant::now());
-            emit(&Event::Waiting { what: what.to_owned() });
+            emit(self.supervision, &Event::Waiting { what: what.to_owned() });
         }
     }
 
     fn started(&mut self, total_steps: u64, parameters: u64) {
-        emit(&Event::Started { total_steps, parameters });
+        emit(self.supervision, &Event::Started { total_steps, parameters });
     }
 
     fn resumed(&mut self, step: u64) {
-        emit(&Event::Resumed { step });
+        emit(self.supervision, &Event::Resumed { step });
     }
 
     fn restarted(&mut self, reason: &str) {
-        emit(&Event::Restarted { reason: reason.to_owned() });
+        emit(self.supervision, &Event::Restarted { reason: reason.to_owned() });
     }
 
     fn checkpoint(&mut self, step: u64) {
-        emit(&Event::Checkpoint { step });
+        emit(self.supervision, &Event::Checkpoint { step });
     }
 
     fn metric(&mut self, row: &MetricRow, tokens_per_second: f64) {
-        emit(&Event::Metric { row: row.clone(), tokens_per_second });
+        emit(self.supervision, &Event::Metric { row: row.clone(), tokens_per_second });
     }
 }
 
-/// Sends an event. A dispatcher that no longer listens is no reason to fail: it also closed our
+/// Sends an event.
+fn emit(supervision: Supervision, event: &Event) {
+    print_line(&match supervision {
+        Supervision::Host { guest } => host::event_line(guest, event),
+        Supervision::Dispatcher | Supervision::Own { .. } => event.to_line(),
+    });
+}
+
+/// Prints a line for the dispatcher. One that no longer listens is no reason to fail: it also closed our
 /// standard input, and that stops the run in good order.
-fn emit(event: &Event) {
+pub(super) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", event.to_line()).and_then(|()| out.flush());
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// An error with its causes and what to do about it, on one line.

@@ -224,7 +224,7 @@ pub struct RunSummary {
     pub skipped_records: u64,
     /// The step at which the loss was no longer finite.
     pub diverged_at: Option<u64>,
-    /// Peak memory of the worker process, bytes; 0 where it is not known.
+    /// Peak memory of the worker process, bytes; 0 where it is not known, and where runs shared a process.
     pub peak_memory: u64,
 }
 

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::kernels::{self, Case, case};
 use crate::support::device::{device, on};
 use crate::support::reference::noise;
-use crate::{bench, golden, resume, runs, signals};
+use crate::{bench, golden, hosts, resume, runs, signals};
 
 fn name() -> String {
     let default = if cfg!(feature = "cuda") { "cuda:0" } else { "vulkan:0" };
@@ -337,4 +337,14 @@ fn many_parameters_take_the_steps_that_each_takes_alone() {
             assert!(numbers(moments.second) == numbers(moments_alone.second));
         }
     });
+}
+
+#[test]
+fn runs_in_one_process_are_those_of_their_own() {
+    hosts::runs_in_one_process_are_those_of_their_own(&name().parse().unwrap());
+}
+
+#[test]
+fn a_killed_process_costs_each_of_its_runs_an_attempt() {
+    hosts::a_killed_process_costs_each_run_an_attempt(&name().parse().unwrap(), "60");
 }

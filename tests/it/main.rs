@@ -8,6 +8,7 @@ mod experiment_docs;
 mod golden;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod gpu;
+mod hosts;
 mod kernels;
 mod leases;
 mod report;

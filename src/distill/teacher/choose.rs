@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use cubecl_environment::stream::StreamId;
 
 use super::super::error::DistillError;
 use super::super::train::Observer;
@@ -19,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::kernels::KeptHead;
 use crate::model::{self, ModelConfig, Transformer};
 use crate::store::StoreError;
+use crate::thread_log::carried;
 
 /// The teacher of a run.
 pub(in super::super) struct Teacher {
@@ -264,13 +266,15 @@ impl<'a> Making<'a, '_> {
 }
 
 /// Runs `work` on all processors: the workers that have the others wait for what it makes. The number of
-/// threads changes no bit of it.
+/// threads changes no bit of it. What it computes on a GPU stays on the stream of this thread, whose memory it
+/// takes, and what it says goes to the same log.
 fn on_all_processors<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if rayon::current_num_threads() < processors
         && let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(processors).build()
     {
-        return pool.install(work);
+        let stream = StreamId::current();
+        return pool.install(carried(|| stream.executes(work)));
     }
     work()
 }

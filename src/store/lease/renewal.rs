@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{LeasePlace, LeaseTimes, decode, holds, is_gone};
 use crate::store::error::StoreError;
+use crate::thread_log::carried;
 
 /// The right to write in a place, until it is dropped, or lost.
 ///
@@ -71,13 +72,13 @@ impl Lease {
         let held = Arc::new(Held { place, generation, nonce, times, standing, file });
         let (stop, stopped) = mpsc::channel();
         let renewed = Arc::clone(&held);
-        let thread = std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("lease".to_owned()).spawn(carried(move || {
             while stopped.recv_timeout(renewed.times.renewal()) == Err(RecvTimeoutError::Timeout) {
                 if !renewed.renew_and_say() {
                     return;
                 }
             }
-        });
+        }));
         if let Err(error) = thread {
             // `check` renews a lease that nobody renews.
             tracing::warn!("no thread to renew the lease of {}: {error}", held.place.directory.display());
