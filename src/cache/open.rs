@@ -64,7 +64,7 @@ pub fn open(
             return Ok(look().map_or(Opened::Missing(lock), |file| Opened::Ready(Box::new(file))));
         }
         if !std::mem::replace(&mut has_said, true) {
-            tracing::info!("another process is writing {}; waiting for it", path.display());
+            tracing::info!("another run is writing {}; waiting for it", path.display());
         }
         waiting();
         std::thread::sleep(PAUSE);

@@ -47,11 +47,13 @@ log_every = 2
 "optimizer.learning_rate" = [1e-3, 2e-3, 1e30]
 "#;
 
-/// Students without a teacher, which take so many steps.
-fn lone(steps: &str, seeds: &str) -> Place {
-    let text = TINY.replace("steps = 6", &format!("steps = {steps}\ncheckpoint_every = 0.05"));
-    let text = text.replace("baseline = true", "[loss]\nkind = \"none\"");
-    Place::new(&text.replace("\"loss.temperature\" = [1.0, 4.0]", &format!("\"train.seed\" = {seeds}")))
+/// Two students without a teacher, which take so many steps.
+fn two(steps: &str) -> Place {
+    let (before, after) = TINY.split_once("[teacher]").expect("a teacher");
+    let student = after.split_once("[student]").expect("a student").1;
+    let text = format!("{before}[student]{student}").replace("baseline = true", "[loss]\nkind = \"none\"");
+    let text = text.replace("steps = 6", &format!("steps = {steps}\ncheckpoint_every = 0.05"));
+    Place::new(&text.replace("\"loss.temperature\" = [1.0, 4.0]", "\"train.seed\" = [1, 2]"))
 }
 
 /// A sweep whose runs share a process, on any device, as `resources.share_process` has it on GPUs.
@@ -124,6 +126,10 @@ pub fn contents(place: &Place) -> BTreeMap<String, [Option<Vec<u8>>; 2]> {
     runs.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(&path))).collect()
 }
 
+fn states(results: &[JobResult]) -> Vec<RunState> {
+    results.iter().map(|result| result.state).collect()
+}
+
 fn log(run: &Path) -> String {
     fs::read_to_string(run.join("log.txt")).unwrap_or_default()
 }
@@ -170,7 +176,7 @@ fn runs_in_one_process_are_those_of_their_own_on_the_processor() {
 
 /// A process that is killed costs each of its runs an attempt, and they finish from their checkpoints.
 pub fn a_killed_process_costs_each_run_an_attempt(device: &DeviceName, steps: &str) {
-    let place = lone(steps, "[1, 2]");
+    let place = two(steps);
     let shared = Shared::new(&place, device, 2);
     let sweep = std::thread::spawn(move || shared.run());
     wait_for("two runs", || place.runs("students").len() == 2);
@@ -181,7 +187,7 @@ pub fn a_killed_process_costs_each_run_an_attempt(device: &DeviceName, steps: &s
     assert_eq!(first, pid(&runs[1]));
     signal(first, Signal::KILL);
     let (results, seen) = sweep.join().expect("the sweep ends");
-    assert!(results.iter().all(|result| result.state == RunState::Finished), "{results:?}");
+    assert_eq!(states(&results), [RunState::Finished; 2]);
     assert_eq!(seen.retried.len(), 2, "{:?}", seen.retried);
     for reason in &seen.retried {
         assert!(reason.contains("signal 9") && reason.contains("other runs of its process"), "{reason}");
@@ -200,7 +206,7 @@ fn a_killed_process_costs_each_run_an_attempt_on_the_processor() {
 
 #[test]
 fn runs_that_ran_out_of_memory_together_get_a_process_each() {
-    let place = lone("3000", "[1, 2]");
+    let place = two("3000");
     let shared = Shared::new(&place, &DeviceName::Cpu, 2);
     let sweep = std::thread::spawn(move || shared.run());
     wait_for("two runs", || place.runs("students").len() == 2);
@@ -214,7 +220,7 @@ fn runs_that_ran_out_of_memory_together_get_a_process_each() {
     }
     signal(first, Signal::KILL);
     let (results, seen) = sweep.join().expect("the sweep ends");
-    assert!(results.iter().all(|result| result.state == RunState::Finished), "{results:?}");
+    assert_eq!(states(&results), [RunState::Finished; 2]);
     assert!(
         seen.retried.iter().all(|reason| reason.ends_with("it will be tried alone")),
         "{:?}",
@@ -239,7 +245,7 @@ fn until_over(messages: &Receiver<Message>, of: usize) -> (Option<RunState>, Exi
 
 #[test]
 fn a_run_that_is_asked_to_stop_leaves_the_others_of_its_process_alone() {
-    let place = lone("1000000", "[1, 2]");
+    let place = two("1000000");
     let Shared { options, jobs } = Shared::new(&place, &DeviceName::Cpu, 2);
     let (sender, messages) = mpsc::channel();
     let mut workers = Workers::new(sender);
@@ -267,17 +273,16 @@ fn a_run_that_is_asked_to_stop_leaves_the_others_of_its_process_alone() {
     assert_eq!(pid(&dirs[0]), pid(&dirs[1]));
     running[0].stop();
     assert_eq!(until_over(&messages, 0).0, Some(RunState::Interrupted));
-    running[1].stop();
-    assert_eq!(until_over(&messages, 1).0, Some(RunState::Interrupted));
-    // With nobody in it, it waits for the next run, until nobody can hand it one.
+    // As when the dispatcher dies: nobody is there to hand it runs, and those that it has stop.
     let host = pid(&dirs[1]);
     drop((running, workers));
+    assert_eq!(until_over(&messages, 1).0, Some(RunState::Interrupted));
     assert!(!Path::new(&format!("/proc/{host}/exe")).exists(), "the process is gone");
 }
 
 #[test]
 fn a_signal_stops_all_runs_of_a_process_and_then_it() {
-    let place = lone("1000000", "[1, 2]");
+    let place = two("1000000");
     let shared = Shared::new(&place, &DeviceName::Cpu, 2);
     let sweep = std::thread::spawn(move || shared.run());
     wait_for("two runs", || place.runs("students").len() == 2);
@@ -285,7 +290,7 @@ fn a_signal_stops_all_runs_of_a_process_and_then_it() {
     wait_for("checkpoints", || runs.iter().all(|run| run.join("checkpoint/checkpoint.json").exists()));
     signal(pid(&runs[0]), Signal::TERM);
     let (results, _) = sweep.join().expect("the sweep ends");
-    assert!(results.iter().all(|result| result.state == RunState::Interrupted), "{results:?}");
+    assert_eq!(states(&results), [RunState::Interrupted; 2]);
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl<'a> Making<'a, '_> {
     ) -> Result<Option<SignalFile>, DistillError> {
         // What was just written is there; if not, something removes it, and will again.
         for _ in 0..3 {
-            let mut waiting = || self.observer.waiting("the teacher's signal, which another process writes");
+            let mut waiting = || self.observer.waiting("the teacher's signal, which another run writes");
             match cache::open(&plan.path, &plan.header, &plan.rows, self.stop, &mut waiting)? {
                 Opened::Ready(file) => return Ok(Some(*file)),
                 Opened::Stopped => return Ok(None),

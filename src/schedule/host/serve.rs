@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use cubecl_environment::stream::StreamId;
@@ -20,6 +21,9 @@ use crate::thread_log::{self, ThreadLog, carried};
 
 /// Exit code of a host whose device no longer computes.
 const DEVICE_LOST: i32 = 76;
+
+/// How long the end of such a host may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Trains the runs that come over standard input, at the same time, until it ends and they are done: what
 /// `kdx worker --host` does. A signal that asks the process to end stops them all, as the end of standard input
@@ -126,8 +130,7 @@ impl House {
         });
         if panic.is_some() && !self.computes() {
             tracing::error!("{} no longer computes: the process of these runs ends itself", self.name);
-            // Nothing can be saved: the runs go on from their checkpoints, in another process.
-            std::process::exit(DEVICE_LOST);
+            end_for_all();
         }
         panic
     }
@@ -184,6 +187,16 @@ impl House {
             std::process::exit(0);
         }
     }
+}
+
+/// Ends the process of a lost device. Nothing can be saved: its runs go on from their checkpoints, in another one.
+fn end_for_all() -> ! {
+    std::thread::spawn(|| {
+        std::thread::sleep(LAST_WORDS);
+        // A driver may wait for its device in vain.
+        std::process::abort();
+    });
+    std::process::exit(DEVICE_LOST)
 }
 
 /// What a panic was about.
