@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use burn::tensor::TensorData;
+use cubecl_environment::stream::StreamId;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::stored::Stored;
 use crate::cache::Damage;
+use crate::thread_log::carried;
 
 /// Threads that read at most: enough for a disk, and for copies at the speed of memory.
 const READERS: usize = 4;
@@ -59,6 +61,9 @@ impl Ahead {
                 }
             }
         };
+        // The memory that it takes is of the run's stream, as all that the run takes.
+        let stream = StreamId::current();
+        let read = carried(move || stream.executes(read));
         thread::Builder::new().name("teacher-ahead".to_owned()).spawn(read).ok()?;
         let read = Mutex::new(Read { asked: VecDeque::new(), found });
         Some(Self { wanted, read })
