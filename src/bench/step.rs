@@ -265,7 +265,7 @@ fn teacher(
     device: &Device,
 ) -> Result<Teacher, BenchError> {
     let Some(config) = config else { return Ok(Teacher::None) };
-    let signal = Signal::Online(random_model(config, options.precision, device).frozen());
+    let signal = Signal::Online(Box::new(random_model(config, options.precision, device).frozen()));
     Ok(match (options.signal, DeviceBatch::new(batch, device)) {
         (TeacherSignal::Hidden, Some(batch)) => {
             let taught = as_from_the_cache(signal.teach(&batch).map_err(Box::new)?, options);

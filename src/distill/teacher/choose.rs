@@ -116,7 +116,10 @@ impl<'a> Making<'a, '_> {
             return Ok(Some([None, None]));
         }
         let teacher = self.teacher()?.clone();
-        Ok(Some([training, validation].map(|is_needed| is_needed.then(|| Signal::Online(teacher.clone())))))
+        Ok(Some(
+            [training, validation]
+                .map(|is_needed| is_needed.then(|| Signal::Online(Box::new(teacher.clone())))),
+        ))
     }
 
     fn hidden(&mut self, plans: &[Option<Plan>; 2]) -> Result<Signals, DistillError> {
@@ -150,7 +153,7 @@ impl<'a> Making<'a, '_> {
                     loss.divergence
                 );
             }
-            *signal = Some(Signal::Topk(TopLogits::new(self.stored(file), shortlist.clone())));
+            *signal = Some(Signal::Topk(Box::new(TopLogits::new(self.stored(file), shortlist.clone()))));
         }
         Ok(Some(signals))
     }

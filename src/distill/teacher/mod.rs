@@ -36,11 +36,11 @@ use top::TopLogits;
 #[derive(Debug)]
 pub enum Signal {
     /// The teacher runs on every batch.
-    Online(Transformer),
+    Online(Box<Transformer>),
     /// Its last hidden states are read from a file.
     Hidden(HiddenStates),
     /// Its largest logits are read from a file.
-    Topk(TopLogits),
+    Topk(Box<TopLogits>),
 }
 
 impl Signal {
