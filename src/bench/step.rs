@@ -84,7 +84,7 @@ pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, Be
     let teacher = teacher(options, teacher_config.as_ref(), &batch, device)?;
     let student = random_model(&student_config, options.precision, &device.clone().autodiff());
     let training = Training { device, batch, teacher, mix, optimizer: OptimizerConfig::default() };
-    let state = TrainingState::new(student);
+    let mut state = TrainingState::new(student);
     let mut measured = Measured {
         student: student_config,
         teacher: teacher_config,
@@ -97,6 +97,11 @@ pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, Be
         peak_memory: 0,
         device_memory: None,
     };
+    let start = Instant::now();
+    for _ in 0..options.warmup {
+        (state, _) = training.step_and_read(state, None)?;
+    }
+    measured.warmup_seconds = start.elapsed().as_secs_f64();
     if options.device.is_cpu() {
         training.measure_on_processor(options, state, &mut measured)?;
     } else {
@@ -123,11 +128,6 @@ impl Training<'_> {
         mut state: TrainingState,
         measured: &mut Measured,
     ) -> Result<(), BenchError> {
-        let start = Instant::now();
-        for _ in 0..options.warmup {
-            (state, _) = self.step_and_read(state, None)?;
-        }
-        measured.warmup_seconds = start.elapsed().as_secs_f64();
         let mut elapsed = 0.0;
         while measured.parts.len() < LEAST_STEPS || elapsed < options.seconds {
             let clock;
@@ -147,11 +147,6 @@ impl Training<'_> {
         mut state: TrainingState,
         measured: &mut Measured,
     ) -> Result<(), BenchError> {
-        let start = Instant::now();
-        for _ in 0..options.warmup {
-            (state, _) = self.step_and_read(state, None)?;
-        }
-        measured.warmup_seconds = start.elapsed().as_secs_f64();
         let reserved = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
         let reserved_in_warmup = reserved();
         self.device.memory_cleanup();

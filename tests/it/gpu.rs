@@ -303,7 +303,7 @@ fn a_measurement_waits_for_the_device_only_where_it_says() {
 fn states_read_ahead_are_those_of_the_teacher() {
     on(&gpu(), || {
         signals::gives_the_bits_of_a_run_online(Precision::Fp32);
-        signals::stops_while_it_prepares(2000);
+        signals::a_run_stops_while_it_prepares_and_the_next_one_goes_on();
         signals::a_damaged_file_is_made_again_and_never_trusted();
     });
 }

@@ -165,17 +165,13 @@ impl Observer for Impatient {
 }
 
 #[test]
-fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
-    stops_while_it_prepares(600);
-}
-
-/// `count` records are more than one batch of the teacher.
-pub fn stops_while_it_prepares(count: usize) {
+pub fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     let whole = Bench::new();
     let long = |bench: &Bench| {
         let mut config = config(bench, SignalKind::Hidden);
         let train = bench.root.path().join("long.jsonl");
-        fs::write(&train, records(count, 3)).unwrap();
+        // More than one batch of the teacher.
+        fs::write(&train, records(600, 3)).unwrap();
         config.data.train = PathList::One(train);
         config.train.steps = Some(3);
         config

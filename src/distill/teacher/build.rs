@@ -19,8 +19,6 @@ use crate::model::Transformer;
 /// Tokens in a batch, padding included: enough for the products to run at full speed, and no more, for the
 /// teacher's activations are then what a run takes most memory for.
 const BATCH_TOKENS: usize = 2048;
-/// The same on a graphics processor, which has more to keep busy.
-const GPU_BATCH_TOKENS: usize = 16 * 1024;
 /// Time between two lines of progress in the log.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -29,6 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) teacher: &'a Transformer,
     pub(super) device: &'a Device,
     pub(super) pad_id: u32,
+    /// Sequences of a training batch: as many tokens a graphics processor has memory for, and takes to be kept busy.
+    pub(super) batch_size: usize,
     /// What is kept of the logits; none keeps the hidden states.
     pub(super) shortlist: Option<&'a Shortlist>,
     pub(super) observer: &'a mut dyn Observer,
@@ -63,7 +63,8 @@ impl Builder<'_> {
         self.observer.preparing(&what, done, total);
         // A graphics processor computes a batch while the one before is read back and written.
         let is_async = !is_processor(self.device);
-        let batch_tokens = if is_async { GPU_BATCH_TOKENS } else { BATCH_TOKENS };
+        let longest = order.first().map_or(0, |&index| length(data, index));
+        let batch_tokens = if is_async { BATCH_TOKENS.max(self.batch_size * longest) } else { BATCH_TOKENS };
         let mut ahead = None;
         while (progress.sequences as usize) < order.len() {
             if self.stop.is_asked() {

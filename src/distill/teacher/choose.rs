@@ -222,10 +222,11 @@ impl<'a> Making<'a, '_> {
                 Opened::Missing(lock) => {
                     self.teacher()?;
                     let Some(teacher) = &self.model else { break };
-                    let Request { device, data, .. } = *self.request;
+                    let Request { config, device, data, .. } = *self.request;
                     let (observer, stop) = (&mut *self.observer, self.stop);
+                    let (pad_id, batch_size) = (data.pad_id, config.train.batch_size);
                     let mut builder =
-                        Builder { teacher, device, pad_id: data.pad_id, shortlist, observer, stop };
+                        Builder { teacher, device, pad_id, batch_size, shortlist, observer, stop };
                     match on_all_processors(|| builder.build(plan, lock)) {
                         Ok(true) => {}
                         Ok(false) => return Ok(None),

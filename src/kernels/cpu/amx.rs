@@ -10,9 +10,10 @@
 //! in a child process, so that a machine on which they do not only loses their speed.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
-use super::micro::{Call, TILE_DEPTH, write_back};
+use super::micro::{Call, TILE_DEPTH};
 
 /// Rows and columns of C that a call makes.
 const SIDE: usize = 32;
@@ -38,25 +39,48 @@ static CONFIGURATION: Configuration = {
     Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
 };
 
-/// Sums of a call, before they go to C.
+/// Sums of a call, before they go to C. (Stored to C straight from the registers, rows that are far apart took twice
+/// as long.)
 #[repr(C, align(64))]
-struct Sums([f32; SIDE * SIDE]);
+struct Sums([MaybeUninit<f32>; SIDE * SIDE]);
+
+/// Lays out this thread's registers for [`multiply`].
+///
+/// # Safety
+/// The processor must have AMX, and the process the use of it.
+pub(super) unsafe fn configure() {
+    // SAFETY: the configuration is valid and lives on; the rest is the caller's.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly, preserves_flags));
+    }
+}
+
+/// Leaves none of this thread's registers in use.
+///
+/// # Safety
+/// As for [`configure`].
+pub(super) unsafe fn release() {
+    // SAFETY: the caller's.
+    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+}
 
 /// The kernel: A as tiles ([`Format::TiledLeft`](super::micro::Format::TiledLeft)), B as pairs.
 ///
 /// # Safety
-/// As for `Tile::run`; the processor must have AMX BF16, and the process the use of it. `depth` is a positive
-/// multiple of [`TILE_DEPTH`].
+/// As for `Running::run`; the processor must have AMX BF16, and [`configure`] must have laid out this thread's
+/// registers. `depth` is a positive multiple of [`TILE_DEPTH`].
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn multiply(call: &Call) {
     debug_assert!(call.depth > 0 && call.depth.is_multiple_of(TILE_DEPTH));
-    let mut sums = Sums([0.0; SIDE * SIDE]);
+    let mut sums = Sums([MaybeUninit::uninit(); SIDE * SIDE]);
     // SAFETY: a block of 16 words of k is 2 KiB of A, two tiles one after the other, and 2 KiB of B, rows of 128
-    // bytes that hold a row of either tile; the panels hold `depth` words. `ldtilecfg` clears the registers, and
-    // `tilerelease` leaves none in use. The sums are 32 rows of 128 bytes.
+    // bytes that hold a row of either tile; the panels hold `depth` words. The sums are 32 rows of 128 bytes.
     unsafe {
         asm!(
-            "ldtilecfg [{configuration}]",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
             "2:",
             "tileloadd tmm4, [{a} + {a_row}*1]",
             "tileloadd tmm5, [{a} + {a_row}*1 + 1024]",
@@ -74,8 +98,6 @@ pub(super) unsafe fn multiply(call: &Call) {
             "tilestored [{sums} + {b_row}*1 + 64], tmm1",
             "tilestored [{sums} + {b_row}*1 + 2048], tmm2",
             "tilestored [{sums} + {b_row}*1 + 2112], tmm3",
-            "tilerelease",
-            configuration = in(reg) &raw const CONFIGURATION,
             a = inout(reg) call.a => _,
             b = inout(reg) call.b => _,
             blocks = inout(reg) call.depth / TILE_DEPTH => _,
@@ -84,7 +106,33 @@ pub(super) unsafe fn multiply(call: &Call) {
             sums = in(reg) sums.0.as_mut_ptr(),
             options(nostack),
         );
-        write_back(call, &sums.0, SIDE);
+        write_back(call, sums.0.as_ptr().cast());
+    }
+}
+
+/// Writes a finished tile, whose 32 rows of sums follow each other.
+///
+/// # Safety
+/// As for [`multiply`].
+#[target_feature(enable = "avx512f")]
+unsafe fn write_back(call: &Call, sums: *const f32) {
+    let mask = u32::MAX >> (SIDE - call.columns);
+    let masks = [mask as u16, (mask >> 16) as u16];
+    let (alpha, beta) = (_mm512_set1_ps(call.alpha), _mm512_set1_ps(call.beta));
+    for i in 0..call.rows {
+        for (half, mask) in masks.into_iter().enumerate() {
+            let c = call.c.wrapping_add(i * call.stride + half * 16);
+            // SAFETY: the sums are aligned and all there; only columns that exist are read and written.
+            unsafe {
+                let product = _mm512_mul_ps(alpha, _mm512_load_ps(sums.add(i * SIDE + half * 16)));
+                let value = if call.beta == 0.0 {
+                    product
+                } else {
+                    _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, c), product)
+                };
+                _mm512_mask_storeu_ps(c, mask, value);
+            }
+        }
     }
 }
 
@@ -192,7 +240,11 @@ fn products_are_right() -> bool {
         beta: 1.0,
     };
     // SAFETY: the panels and c have these sizes; whether the instructions are there is what the child is for.
-    unsafe { multiply(&call) };
+    unsafe {
+        configure();
+        multiply(&call);
+        release();
+    }
     (0..SIDE * SIDE).all(|place| {
         let (row, column) = (place / SIDE, place % SIDE);
         let mut sum = 0.0;
@@ -221,6 +273,9 @@ mod tests {
     use super::super::pack::{Panels, pack, packed_len};
     use super::super::scratch::Scratch;
     use super::*;
+
+    #[repr(align(64))]
+    struct Flat([f32; SIDE * SIDE]);
 
     /// What the kernel does, instruction by instruction, on tiles that are arrays.
     unsafe fn emulated(call: &Call) {
@@ -252,11 +307,10 @@ mod tests {
                 dot(sums, &a[tile / 2], &b[tile % 2]);
             }
         }
-        let flat: Vec<f32> = (0..SIDE * SIDE)
-            .map(|i| sums[i / SIDE / 16 * 2 + i % SIDE / 16][i / SIDE % 16][i % 16])
-            .collect();
-        // SAFETY: passed on.
-        unsafe { write_back(call, &flat, SIDE) }
+        let flat = |i: usize| sums[i / SIDE / 16 * 2 + i % SIDE / 16][i / SIDE % 16][i % 16];
+        let flat = Flat(std::array::from_fn(flat));
+        // SAFETY: passed on; the path is one of AVX-512.
+        unsafe { write_back(call, flat.0.as_ptr()) }
     }
 
     fn tile(kernel: unsafe fn(&Call)) -> Option<Tile> {

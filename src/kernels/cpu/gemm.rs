@@ -200,6 +200,7 @@ impl Block {
         beta: f32,
     ) {
         let depth = depth_of(tile.format, b.rows);
+        let running = tile.start();
         let mut packed = match left {
             Left::Rows(_) => Some(Scratch::take(DEPTH.min(depth) * self.rows.next_multiple_of(tile.rows))),
             Left::Packed(_) => None,
@@ -251,7 +252,7 @@ impl Block {
                     };
                     // SAFETY: the panels have the length the tile needs, B's start is a multiple of a cache
                     // line from an aligned one, and the tile lies within the block.
-                    unsafe { tile.run(&call) }
+                    unsafe { running.run(&call) }
                 }
             }
         }

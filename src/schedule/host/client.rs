@@ -6,10 +6,10 @@ use std::io::{BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Report, Request, line};
+use super::{Report, Request, line, lock};
 use crate::schedule::failure::Exit;
 use crate::schedule::process::{ENDING, Message, WorkerCommand, each_line, wait, worker_process};
 use crate::store::StoreError;
@@ -43,10 +43,6 @@ struct Register {
 struct Entry {
     slot: usize,
     log: PathBuf,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {

@@ -15,6 +15,8 @@
 mod client;
 mod serve;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
@@ -70,6 +72,11 @@ enum Report {
 /// An event of a run as its host writes it.
 pub(super) fn event_line(guest: u64, event: &Event) -> String {
     line(&Report::Event { guest, event: event.clone() })
+}
+
+/// Nothing here is left half done by a thread that panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One line, without its end.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use cubecl_environment::stream::StreamId;
 
-use super::{Report, Request, line};
+use super::{Report, Request, line, lock};
 use crate::interrupt::Interrupt;
 use crate::schedule::device::{DeviceError, DeviceName};
 use crate::schedule::worker::{Supervision, Task, print_line, stop_at_signal, work_until};
@@ -89,10 +89,6 @@ struct House {
 struct Guests {
     running: BTreeMap<u64, Arc<Interrupt>>,
     is_closing: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl House {

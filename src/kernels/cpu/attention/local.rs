@@ -57,6 +57,7 @@ pub unsafe fn multiply(
     assert!(
         b.words.len() >= b_panel * n.div_ceil(tile.columns) && (b.words.as_ptr() as usize).is_multiple_of(64)
     );
+    let running = tile.start();
     for (panel, b) in b.words.chunks_exact(b_panel).take(n.div_ceil(tile.columns)).enumerate() {
         let j = panel * tile.columns;
         for (panel, a) in a.chunks_exact(a_panel).take(m.div_ceil(tile.rows)).enumerate() {
@@ -74,7 +75,7 @@ pub unsafe fn multiply(
                 beta,
             };
             // SAFETY: the panels have the length the tile needs, b's are multiples of a cache line apart (by its columns), and c is as the caller promises.
-            unsafe { tile.run(&call) }
+            unsafe { running.run(&call) }
         }
     }
 }
