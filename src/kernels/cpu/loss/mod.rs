@@ -44,13 +44,13 @@ use rows::{Plan, RowLoss};
 /// A target that does not count.
 pub const IGNORED: i32 = -100;
 /// Bytes of student and teacher logits of a chunk.
-const CHUNK_BYTES: usize = 24 << 20;
+const CHUNK_BYTES: usize = 30 << 20;
 /// Row panels of a chunk.
 const CHUNK_PANELS: usize = 18;
 /// Bytes of the gradients of the logits of a group.
-const GROUP_BYTES: usize = 24 << 20;
+const GROUP_BYTES: usize = 32 << 20;
 /// Bytes of the weight that are packed at a time for step 3.
-const WEIGHT_BYTES: usize = 8 << 20;
+const WEIGHT_BYTES: usize = 4 << 20;
 /// Rows of the weight that are packed at a time are a multiple of these: a whole number of blocks of k.
 const WEIGHT_ROWS: usize = 2 * DEPTH;
 /// Rows that a task of step 2 takes.
