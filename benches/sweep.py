@@ -41,6 +41,8 @@ def arguments():
     parser.add_argument("--steps", type=int, default=20, help="optimizer steps of an epoch (default: 20)")
     parser.add_argument("--student", default="512x1", help="hidden size x layers (default: 512x1)")
     parser.add_argument("--teacher", default="768x2", help="of questions 1 and 2 (default: 768x2)")
+    parser.add_argument("--teacher-steps", type=int, default=1,
+                        help="steps that the sweep trains its teacher for; PyTorch's has none (default: 1, of one sequence)")
     parser.add_argument("--large-teacher", default="1024x5", help="of question 3 (default: 1024x5, 62 M parameters)")
     parser.add_argument("--large-steps", type=int, default=4, help="steps of an epoch in question 3 (default: 4)")
     parser.add_argument("--vocab", type=int, default=6400)
@@ -76,8 +78,8 @@ vocab_size = {options.vocab}
 signal = "{signal}"
 
 [teacher.train]
-steps = 1
-batch_size = 1
+steps = {options.teacher_steps}
+batch_size = {BATCH if options.teacher_steps > 1 else 1}
 precision = "bf16"
 
 [student]
@@ -98,7 +100,7 @@ log_every = 20
 
 def sweep(options, file, store="runs"):
     """Seconds of `kdx sweep`."""
-    command = [options.kdx, "sweep", file.name, "--store", store]
+    command = [options.kdx, "sweep", file.name, "--store", store, "--devices", "cpu"]
     start = time.monotonic()
     result = subprocess.run(command, cwd=file.parent, capture_output=True, text=True)
     if result.returncode != 0:

@@ -3,12 +3,14 @@
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems};
+use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError};
 use cubek::matmul::launch::launch_ref;
 use cubek::matmul::multi_level;
+use cubek::matmul::multi_level::components::tile::TileMatmulKind;
+use cubek::matmul::multi_level::routines::batch::double_buffering::DoubleBufferingArgs;
+use cubek::matmul::routine::BlueprintStrategy::Inferred;
 use cubek::matmul::strategy::Strategy;
 use cubek::std::InputBinding;
 
@@ -139,29 +141,51 @@ pub fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
 
 /// As [`product`], into a contiguous tensor.
 ///
-/// In bfloat16 the fastest of many kernels, tried out by Burn, makes it, on matrix units where there are any.
-/// In single precision those would round operands to fewer bits than that promises (TF32): one kernel without them
-/// makes all products.
+/// In bfloat16 the first of [`on_matrix_units`] that the device can make of these sizes. In single precision those would
+/// round operands to fewer bits than that promises (TF32): one kernel without them makes all products.
 pub fn product_into(a: CubeTensor, b: CubeTensor, out: CubeTensor) {
-    let made = if a.dtype == DType::BF16 {
-        matmul(a, b, Some(out), MatmulStrategy::default(), DType::F32).map(drop)
-    } else {
-        let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
-            lhs: elem(a.dtype),
-            rhs: elem(b.dtype),
-            out: elem(out.dtype),
-        });
-        let client = out.client.clone();
-        let (a, b) = (
-            InputBinding::new(a.binding(), types.lhs_global),
-            InputBinding::new(b.binding(), types.rhs_global),
-        );
-        let strategy = Strategy::MultiLevel(multi_level::Strategy::SimpleUnit(Default::default()));
-        launch_ref(&strategy, &client, a, b, out.binding(), &mut types)
-    };
-    if let Err(error) = made {
-        panic!("a product that the device cannot make: {error:?}");
+    let without = multi_level::Strategy::SimpleUnit(Default::default());
+    let mut tries = if a.dtype == DType::BF16 { on_matrix_units() } else { Vec::new() };
+    tries.push(without);
+    let mut problems = Vec::new();
+    for strategy in tries {
+        match try_product(strategy, &a, &b, &out) {
+            Ok(()) => return,
+            Err(problem) => problems.push(problem),
+        }
     }
+    panic!("a product that the device cannot make: {problems:?}");
+}
+
+/// Kernels for products of bfloat16 numbers, the fastest first. They are not tried out against each other: which one
+/// makes a product depends on the device and on sizes alone, so that a run which is resumed is computed by the kernels
+/// that it began with, and no others are compiled. (Burn's search compiles some twenty for each of some twenty sizes:
+/// on an H100, a first step was not there after 150 seconds.)
+fn on_matrix_units() -> Vec<multi_level::Strategy> {
+    let plain = |tile_matmul| DoubleBufferingArgs { tile_matmul, specialized: false };
+    vec![
+        // Copies by the tensor memory accelerator that Hopper and later have.
+        multi_level::Strategy::SpecializedTmaMma(Inferred(().into())),
+        multi_level::Strategy::DoubleCyclicMma(Inferred(plain(TileMatmulKind::Mma))),
+        multi_level::Strategy::DoubleCyclicCmma(Inferred(plain(TileMatmulKind::Cmma))),
+    ]
+}
+
+fn try_product(
+    strategy: multi_level::Strategy,
+    a: &CubeTensor,
+    b: &CubeTensor,
+    out: &CubeTensor,
+) -> Result<(), MatmulSetupError> {
+    let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
+        lhs: elem(a.dtype),
+        rhs: elem(b.dtype),
+        out: elem(out.dtype),
+    });
+    let left = InputBinding::new(a.clone().binding(), types.lhs_global);
+    let right = InputBinding::new(b.clone().binding(), types.rhs_global);
+    let strategy = Strategy::MultiLevel(strategy);
+    launch_ref(&strategy, &out.client, left, right, out.clone().binding(), &mut types)
 }
 
 /// A matrix, or each of many, with rows and columns exchanged; a view.

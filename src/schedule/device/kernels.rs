@@ -1,8 +1,7 @@
-//! Where a GPU's compiled kernels are kept, and which of several kernels was the fastest.
+//! Where a GPU's compiled kernels are kept, and which of several kernels of Burn's was the fastest.
 //!
 //! All workers of a store share them, at once and one after another: only the first that needs a kernel compiles it.
-//! What was found fastest stays with it, so a run that is resumed is computed by the kernels that it began with, unless
-//! two workers tried out the same choice at once: then each keeps its own, and only the first one's is kept here.
+//! The products of a training step are not among those that are tried out against each other.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! A worker process for several runs of one device, each on a thread of its own.
 //!
-//! The runs share what a process has once for a device: CUDA's context, compiled kernels, what was tuned, the
+//! The runs share what a process has once for a device: CUDA's context, compiled kernels, the
 //! server's thread. CubeCL gives each run a stream, whose launches wait for no other's, and a pool of memory.
 //!
 //! ```text
