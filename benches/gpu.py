@@ -100,8 +100,8 @@ def plan(run, args):
     step = lambda name, limit, least, work: lambda: run.step(name, limit, least, lambda: work(run, args))
     yield "environment", step("environment", 60, 1, environment)
     with speed.compiled_beforehand(run, args):
-        yield "numbers", step("reference numbers", 100, 10, correctness.golden)
-        yield "sweep", step("a sweep killed and resumed", 130, 20, sweeps.killed_and_resumed)
+        yield "numbers", step("reference numbers", 150, 10, correctness.golden)
+        yield "sweep", step("a sweep killed and resumed", 200, 20, sweeps.killed_and_resumed)
     yield "steps", lambda: speed.round_of(run, args, 1)
     yield "ceilings", step("ceilings", 60, 10, speed.ceilings)
     yield "packing", step("runs packed onto the device", 130, 20, sweeps.packed)

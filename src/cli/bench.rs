@@ -7,10 +7,10 @@ use miette::IntoDiagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::text;
+use super::{Global, text};
 use crate::bench::{self, Options, PartReport, Report, Shape, TeacherSignal};
 use crate::experiment::config::{LossConfig, LossKind, Precision};
-use crate::schedule::DeviceName;
+use crate::schedule::{DeviceName, keep_kernels};
 
 /// What `--help` says of the figures.
 const FIGURES: &str = "\
@@ -29,7 +29,8 @@ moment, and Burn's own product is measured beside (in fp32 it may round operands
 A GPU works behind the calls that start its work. Tokens a second are those of steps as training takes them, which \
 wait for the device only where figures are read, every --log-every steps. The parts are those of other steps, \
 which wait for the device at the end of each part: they take longer, and so add up to more than the steps that count. \
-Memory of the device is what the process holds there for tensors, without what the driver and kernels take.
+Memory of the device is what the process holds there for tensors, without what the driver and kernels take. \
+What is compiled for a GPU is kept in the store's cache, as by a sweep.
 
 KDX_CPU=portable|avx2|avx512|avx512bf16|amx chooses the instruction set, RAYON_NUM_THREADS the threads.
 
@@ -102,7 +103,9 @@ fn named<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedVal
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> miette::Result<ExitCode> {
+pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
+    // Half a minute of compiling on a GPU, once for all measurements and runs.
+    keep_kernels(&global.store().cache_dir(), &args.device);
     let loss = LossConfig {
         kind: args.loss,
         temperature: args.temperature,

@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
         Command::Gc(args) => gc::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Compare(args) => compare::run(args, &cli.global),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(args, &cli.global),
         Command::Cache(args) => cache::run(args, &cli.global),
         Command::Devices(args) => devices::run(args),
         Command::Schema(args) => schema::run(args),

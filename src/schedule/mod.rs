@@ -23,7 +23,7 @@ mod worker;
 pub use board::{Board, JobResult, Verdict};
 pub use device::{
     Choice, DeviceError, DeviceName, Found, Interface, Memory, Wanted, automatic, cpu_threads, inventory,
-    look_up, parse_devices,
+    keep_kernels, look_up, parse_devices,
 };
 pub use dispatcher::{Options, Watcher, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};

@@ -196,7 +196,6 @@ fn train(
     if matches!(supervision, Supervision::Own { .. }) {
         device.check()?;
     }
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
     super::device::keep_kernels(&store.cache_dir(), device);
     let job = Job {
         record,

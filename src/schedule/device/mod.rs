@@ -30,3 +30,7 @@ pub use inventory::{Found, inventory, look_up};
 pub use kernels::keep_kernels;
 pub use memory::{Memory, cpu_threads};
 pub use name::{DeviceError, DeviceName, Interface, parse_devices};
+
+/// Nothing is compiled for a device in a build without one of the features for GPUs.
+#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+pub fn keep_kernels(_: &std::path::Path, _: &DeviceName) {}

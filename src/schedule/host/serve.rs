@@ -32,7 +32,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// # Errors
 /// Where the device is not there.
 pub fn serve(store: &Store, device: &DeviceName) -> Result<(), DeviceError> {
-    #[cfg(any(feature = "cuda", feature = "vulkan"))]
     crate::schedule::device::keep_kernels(&store.cache_dir(), device);
     let house = Arc::new(House {
         store: store.clone(),
