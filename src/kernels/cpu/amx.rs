@@ -39,8 +39,7 @@ static CONFIGURATION: Configuration = {
     Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
 };
 
-/// Sums of a call, before they go to C. (Stored to C straight from the registers, rows that are far apart took twice
-/// as long.)
+/// Sums of a call, before they go to C. (Stored to C straight from the registers they were there no sooner.)
 #[repr(C, align(64))]
 struct Sums([MaybeUninit<f32>; SIDE * SIDE]);
 

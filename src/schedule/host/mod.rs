@@ -1,7 +1,7 @@
 //! A worker process for several runs of one device, each on a thread of its own.
 //!
-//! The runs share what a process has once for a device: CUDA's context, compiled kernels, the
-//! server's thread. CubeCL gives each run a stream, whose launches wait for no other's, and a pool of memory.
+//! The runs share what a process has once for a device: CUDA's context, compiled kernels, the server's
+//! thread. CubeCL gives each run a stream, whose launches wait for no other's, and a pool of memory.
 //!
 //! ```text
 //! client   the dispatcher's side: starts a host, hands runs to it, tells their reports apart
