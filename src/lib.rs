@@ -9,6 +9,8 @@ pub mod interrupt;
 pub mod thread_log;
 
 pub mod kernels;
+pub mod spec;
+
 pub mod model;
 
 pub mod data;

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::error::BenchError;
-use crate::experiment::config::{LossConfig, Precision, SizeConfig};
 use crate::model::{ModelConfig, ModelError};
 use crate::schedule::DeviceName;
+use crate::spec::{LossConfig, Precision, SizeConfig};
 
 /// A training step to be measured.
 #[derive(Debug, Clone, PartialEq)]

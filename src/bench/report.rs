@@ -10,9 +10,9 @@ use super::peak::MatrixProduct;
 use super::statistics::{Spread, mean};
 use super::step::{DeviceBytes, Measured};
 use super::traffic::gbyte;
-use crate::experiment::config::{LossConfig, Precision};
 use crate::kernels::cpu::Isa;
 use crate::model::ModelConfig;
+use crate::spec::{LossConfig, Precision};
 
 /// Version of the fields below.
 const FORMAT_VERSION: u32 = 2;

@@ -7,13 +7,13 @@ use burn::tensor::{DType, Device};
 use super::clock::{Clock, Part, Times};
 use super::error::BenchError;
 use super::options::{Options, TeacherSignal};
-use crate::data::{self, Batch, Dataset, Random, Sequence};
+use crate::data::{self, Batch, Dataset, Sequence};
 use crate::distill::{DeviceBatch, Gradients, Signal, Sums, Taken, TrainingState, memory};
-use crate::experiment::config::{OptimizerConfig, Precision};
 use crate::kernels::cpu::release_memory;
 use crate::kernels::{Distillation, KeptHead, Projection, Taught, distillation_loss};
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
+use crate::spec::{OptimizerConfig, Precision, Random};
 
 /// Steps, or readings of the figures of several, to measure at least.
 const LEAST_STEPS: usize = 3;

@@ -9,8 +9,8 @@
 
 use super::clock::Part;
 use super::flops::Tokens;
-use crate::experiment::config::Precision;
 use crate::model::ModelConfig;
+use crate::spec::Precision;
 
 /// Bytes of a weight, of its gradient, and of each of its moments.
 const WEIGHT: f64 = 4.0;

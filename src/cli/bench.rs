@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Global, text};
 use crate::bench::{self, Options, PartReport, Report, Shape, TeacherSignal};
-use crate::experiment::config::{LossConfig, LossKind, Precision};
 use crate::schedule::{DeviceName, keep_kernels};
+use crate::spec::{LossConfig, LossKind, Precision};
 
 /// What `--help` says of the figures.
 const FIGURES: &str = "\

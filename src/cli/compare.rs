@@ -7,7 +7,7 @@ use miette::IntoDiagnostic;
 
 use super::{Global, text};
 use crate::compare::{self, Overrides, Source};
-use crate::experiment::config::Better;
+use crate::spec::Better;
 
 /// Arguments of `kdx compare`.
 #[derive(Debug, clap::Args)]

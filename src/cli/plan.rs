@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{DEFAULT_STORE, Global, sweep, text};
-use crate::experiment::config::Pruner;
 use crate::experiment::{self, Experiment};
 use crate::schedule::{self, DeviceName, Job, Plan, Speed, SpeedSource};
+use crate::spec::Pruner;
 use crate::store::RunState;
 
 /// Arguments of `kdx plan`, and the part of `kdx sweep`'s that names an experiment.

@@ -13,11 +13,11 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 
 use super::progress::{self, View};
 use super::{Global, plan, text};
-use crate::experiment::config::{PerDevice, Pruner, ResourcesConfig};
 use crate::kernels::cpu::Isa;
 use crate::schedule::{
     self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Room, Search, Slots, Wanted,
 };
+use crate::spec::{PerDevice, Pruner, ResourcesConfig};
 use crate::store::{RunId, RunState, Store};
 
 /// Arguments of `kdx sweep`.

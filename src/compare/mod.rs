@@ -16,8 +16,8 @@ mod verdict;
 use polars::prelude::DataType;
 use serde::Serialize;
 
-use crate::experiment::config::{Better, CompareConfig, Tolerance};
 use crate::report::cell::{numbers, texts};
+use crate::spec::{Better, CompareConfig, Tolerance};
 
 pub use error::CompareError;
 pub use source::{Side, Source};

@@ -4,10 +4,11 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
+use polars_io::prelude::{CsvReadOptions, ParquetReader, SerReader};
 
 use super::CompareError;
-use crate::experiment::config::CompareConfig;
 use crate::report::{self, MANIFEST, Manifest};
+use crate::spec::CompareConfig;
 use crate::store::Store;
 
 /// Where the runs of one side come from.

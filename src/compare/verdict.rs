@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::pairing::{Pair, PairedRun};
-use crate::experiment::config::{Better, Tolerance};
 use crate::report::format;
 use crate::report::statistics::{Difference, Sample, Seeded, by_seed, difference};
+use crate::spec::{Better, Tolerance};
 
 /// What became of a configuration, or of one of its metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

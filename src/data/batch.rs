@@ -1,8 +1,8 @@
 //! Batches of an epoch: the order of the sequences and their padding.
 
 use super::dataset::Dataset;
-use super::random::Random;
 use super::record::IGNORED;
+use crate::spec::Random;
 
 /// Sequences side by side, filled up to the longest.
 #[derive(Debug, Clone, PartialEq, Eq)]

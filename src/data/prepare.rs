@@ -7,7 +7,7 @@ use super::dataset::Dataset;
 use super::error::DataError;
 use super::split::{DataFile, build};
 use super::tokenizer::{ChatTokenizer, TokenizerSource, Vocabulary};
-use crate::experiment::config::{DataConfig, DataFormat, PathList};
+use crate::spec::{DataConfig, DataFormat, PathList};
 
 /// The data of a run, ready for batches.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::super::record::IGNORED;
 use super::super::train_tokenizer::train_on_texts;
 use super::*;
-use crate::experiment::config::OnBadRecord;
+use crate::spec::OnBadRecord;
 
 /// A directory with a tokenizer that was trained on the sentences of the tests.
 fn workplace() -> TempDir {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::problem::RecordProblem;
-use crate::experiment::config::{DataConfig, DataFormat};
+use crate::spec::{DataConfig, DataFormat};
 
 /// Marks a token that does not count in the loss.
 pub const IGNORED: i32 = -100;

@@ -11,7 +11,7 @@ use super::pack::pack;
 use super::problem::RecordProblem;
 use super::record::{Form, Message, Record, Role, parse};
 use super::tokenizer::{ChatTokenizer, Encoded};
-use crate::experiment::config::{DataConfig, OnBadRecord};
+use crate::spec::{DataConfig, OnBadRecord};
 
 /// Lines that are tokenized together. Enough to keep the threads busy, few enough that an early
 /// error or a limit ends the work early.

@@ -1,7 +1,7 @@
 //! `[loss]` as the kernels take it.
 
-use crate::experiment::config::{LossConfig, LossKind};
 use crate::kernels::{Distillation, Divergence};
+use crate::spec::{LossConfig, LossKind};
 
 impl From<&LossConfig> for Distillation {
     fn from(config: &LossConfig) -> Self {
@@ -27,7 +27,7 @@ pub(super) fn name(kind: LossKind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::config::AlphaWeighs;
+    use crate::spec::AlphaWeighs;
 
     #[test]
     fn alpha_weighs_the_loss_that_it_says() {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{self, Tensor};
 
-use crate::experiment::config::OptimizerConfig;
 use crate::kernels::{AdamW, GradientScale, Moments, Norm, Parameter, adamw_step};
 use crate::model::{NamePath, Transformer};
+use crate::spec::OptimizerConfig;
 
 /// Added to the norm that a gradient is divided by, as in `torch.nn.utils.clip_grad_norm_`.
 const CLIP_EPSILON: f64 = 1e-6;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::experiment::config::{ScheduleConfig, ScheduleKind};
+use crate::spec::{ScheduleConfig, ScheduleKind};
 
 /// The learning rate of `step` (from 1) of `total`, where `peak` is `optimizer.learning_rate`.
 ///

@@ -9,17 +9,17 @@ use super::loss;
 use super::teacher::{Request, Teacher};
 use super::train::{Job, Observer};
 use crate::data::{self, Prepared};
-use crate::experiment::config::{self, RunConfig};
 use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Precision};
 use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
+use crate::spec::{self, RunConfig};
 use crate::store::file::write_json;
 
-impl From<config::Precision> for Precision {
-    fn from(precision: config::Precision) -> Self {
+impl From<spec::Precision> for Precision {
+    fn from(precision: spec::Precision) -> Self {
         match precision {
-            config::Precision::Fp32 => Self::F32,
-            config::Precision::Bf16 => Self::Bf16,
+            spec::Precision::Fp32 => Self::F32,
+            spec::Precision::Bf16 => Self::Bf16,
         }
     }
 }

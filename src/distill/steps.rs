@@ -2,7 +2,7 @@
 
 use super::state::{Position, TrainingState};
 use crate::data::{self, Batch, Batches};
-use crate::experiment::config::RunConfig;
+use crate::spec::RunConfig;
 
 /// Hands out the micro-batches of each optimizer step. A step never reaches over the end of an epoch:
 /// the last one of an epoch may have fewer.
@@ -86,8 +86,8 @@ mod tests {
 
     use super::*;
     use crate::data::{Dataset, Sequence};
-    use crate::experiment::config::SizeConfig;
     use crate::model::{ModelConfig, Transformer};
+    use crate::spec::SizeConfig;
 
     #[test]
     fn what_is_looked_at_ahead_of_time_is_what_comes_next() {

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Point;
-use super::config::{RunConfig, SearchConfig};
 use super::grid::{Assignment, Axis, Selection};
 use super::merge::Merged;
 use super::problem::{Draft, Report};
-use super::relevance::{self, CONDITIONAL};
 use super::rules::{self, Rules, Site};
 use super::source::At;
+use crate::spec::relevance::{self, CONDITIONAL};
+use crate::spec::{RunConfig, SearchConfig};
 
 /// An experiment with more points is a mistake, and would not fit into memory or a lifetime.
 pub(super) const MOST_POINTS: usize = 100_000;

@@ -16,14 +16,15 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::Experiment;
-use super::config::{
+use crate::spec::PATH_KEYS;
+use crate::spec::relevance;
+use crate::spec::{
     DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, RunConfig, ScheduleConfig, SignalKind,
     StudentConfig, TeacherConfig, TrainConfig,
 };
-use super::digest::Digests;
-use super::paths::PATH_KEYS;
-use super::relevance;
-use crate::store::{FORMAT_VERSION, PlannedRun, RunId, RunRecord, RunRole};
+use crate::spec::{FORMAT_VERSION, RunId, RunRecord, RunRole};
+use crate::store::PlannedRun;
+use crate::store::digest::Digests;
 
 /// Part of every identity; raised when the same configuration comes to mean another training.
 const IDENTITY_VERSION: u32 = 1;

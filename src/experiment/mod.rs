@@ -8,8 +8,6 @@
 //! ```
 
 mod check;
-pub mod config;
-pub(crate) mod digest;
 mod document;
 mod expand;
 mod grid;
@@ -18,13 +16,11 @@ mod layers;
 mod merge;
 mod paths;
 mod problem;
-pub(crate) mod relevance;
 mod rules;
 mod sample;
 mod schema;
 mod series;
 mod shape;
-mod size;
 mod source;
 mod suggest;
 #[cfg(test)]
@@ -36,16 +32,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 use merge::Merged;
 use problem::{Draft, Report};
 use source::Sources;
+
+use crate::spec::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 
 pub use identity::{ResolveError, Resolved, resolve};
 pub use layers::Surroundings;
 pub use problem::{Problem, Problems, Warning};
 pub use schema::json_schema;
-pub use size::{ResolvedSize, SizeError};
 
 /// One experiment file, layered and expanded.
 #[derive(Debug, Clone)]

@@ -1,21 +1,11 @@
-//! Paths in experiment files: which keys hold them, and what relative ones are relative to.
+//! Paths in experiment files: what relative ones are relative to.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-/// The keys whose values are paths, or lists of paths.
-pub(super) const PATH_KEYS: [&str; 8] = [
-    "data.train",
-    "data.validation",
-    "data.tokenizer",
-    "data.chat_template",
-    "teacher.path",
-    "student.path",
-    "slurm.program",
-    "slurm.template",
-];
+use crate::spec::PATH_KEYS;
 
 /// Makes the paths of a value absolute, if the key holds paths.
 pub(super) fn absolute_under(key: &str, value: &mut Value, directory: &Path) {
@@ -101,6 +91,14 @@ mod tests {
         absolute_under("data", &mut value, Path::new("/d"));
         let expected = serde_json::json!({ "train": ["/d/a", "/b"], "prompt": "a", "tokenizer": "/d/t" });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn conditional_keys_are_keys() {
+        for conditional in &crate::spec::relevance::CONDITIONAL {
+            let key = conditional.key;
+            assert!(super::super::shape::Shapes::get().field(key).is_some(), "{key}");
+        }
     }
 
     #[test]

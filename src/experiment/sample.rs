@@ -13,7 +13,7 @@ use super::series;
 use super::shape::{Shape, Shapes};
 use super::source::At;
 use super::suggest;
-use crate::data::Random;
+use crate::spec::Random;
 
 const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "int", "choice"];
 

@@ -3,8 +3,8 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
-use super::config::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 use super::shape::Shapes;
+use crate::spec::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 
 /// The JSON Schema (draft 2020-12) of an experiment file: what `kdx schema` prints.
 pub fn json_schema() -> Value {

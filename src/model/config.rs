@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::error::ModelError;
-use crate::experiment::config::SizeConfig;
+use crate::spec::SizeConfig;
 
 /// Above this a size is mistyped: 4 TB of weights.
 const MOST_PARAMETERS: u64 = 1_000_000_000_000;

@@ -6,7 +6,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::report::LoadReport;
-use crate::experiment::SizeError;
+use crate::spec::SizeError;
 use crate::store::StoreError;
 
 /// A model could not be described, loaded or written.

@@ -50,7 +50,7 @@ fn normal_pair(rng: &mut impl Rng) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::config::SizeConfig;
+    use crate::spec::SizeConfig;
 
     fn config(layers: usize) -> ModelConfig {
         let size = SizeConfig { hidden_size: Some(64), layers: Some(layers), ..SizeConfig::default() };

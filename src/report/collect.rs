@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::ReportError;
 use super::flatten::flatten;
 use super::relevance::KIND;
-use crate::experiment::config::LossKind;
+use crate::spec::LossKind;
 use crate::store::{
     ExperimentRecord, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus,
     RunSummary, Store, StoreError,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::config::CompareConfig;
+use crate::spec::CompareConfig;
 use crate::store::{FORMAT_VERSION, StoreError, file};
 
 /// `experiment.json` of a report.

@@ -6,8 +6,8 @@ use polars::prelude::*;
 use serde_json::Value;
 
 use super::collect::NO_SOFT_LOSS;
-use crate::experiment::config::RunConfig;
-use crate::experiment::relevance;
+use crate::spec::RunConfig;
+use crate::spec::relevance;
 
 /// The key of the soft loss.
 pub const KIND: &str = "loss.kind";

@@ -1,6 +1,7 @@
 //! The tables of a report: one row a run, one row a measurement.
 
 use polars::prelude::*;
+use polars_io::prelude::{CsvWriter, ParquetWriter, SerWriter};
 use serde_json::Value;
 
 use super::ReportError;

@@ -213,7 +213,7 @@ pub(super) mod tests {
                 format_version: FORMAT_VERSION,
                 run_id: RunId(id.to_owned()),
                 role: RunRole::Student,
-                config: crate::experiment::config::RunConfig::default(),
+                config: crate::spec::RunConfig::default(),
                 teacher_run: teacher.map(|id| RunId(id.to_owned())),
                 inputs: BTreeMap::new(),
             },

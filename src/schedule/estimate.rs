@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::device::DeviceName;
 use super::gpu_memory::{GpuWork, gpu_memory};
 use crate::data::{self, DataError};
-use crate::experiment::config::{LossKind, RunConfig, SignalKind, SizeConfig};
 use crate::model::{ModelConfig, ModelError};
+use crate::spec::{LossKind, RunConfig, SignalKind, SizeConfig};
 use crate::store::RunSummary;
 
 /// Why a run's cost cannot be estimated; training it would fail for the same reason.

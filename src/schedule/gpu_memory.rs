@@ -1,8 +1,8 @@
 //! How much of a GPU's memory a run takes, estimated from its shapes.
 
-use crate::experiment::config::Precision;
 use crate::kernels::GPU_PIECE;
 use crate::model::ModelConfig;
+use crate::spec::Precision;
 
 /// What a run trains, and in which shapes.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +112,7 @@ fn head(model: &ModelConfig) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::config::SizeConfig;
+    use crate::spec::SizeConfig;
 
     fn model(hidden: usize, layers: usize, vocab: usize) -> ModelConfig {
         let size = SizeConfig { hidden_size: Some(hidden), layers: Some(layers), ..SizeConfig::default() };

@@ -11,6 +11,7 @@
 //! ```
 
 mod checkpoint;
+pub(crate) mod digest;
 mod error;
 pub mod file;
 mod garbage;

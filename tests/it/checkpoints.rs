@@ -4,8 +4,8 @@ use std::fs;
 
 use burn::tensor::Device;
 use half::{bf16, f16};
-use kdx::experiment::config::SizeConfig;
 use kdx::model::{self, ModelConfig, Transformer, Weights};
+use kdx::spec::SizeConfig;
 use safetensors::Dtype;
 
 use crate::support::checkpoint::{edit_config, edit_tensors, shard, size, write};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use kdx::compare::{CompareError, Comparison, Overrides, Source, Verdict, compare};
-use kdx::experiment::config::{Better, CompareConfig, Tolerance};
 use kdx::report::write;
+use kdx::spec::{Better, CompareConfig, Tolerance};
 use kdx::store::Store;
 use serde_json::{Value, json};
 

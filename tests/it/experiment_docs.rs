@@ -61,7 +61,7 @@ fn the_examples_load_and_have_as_many_points_as_the_text_says() {
 #[test]
 fn the_default_tolerances_are_the_ones_that_are_shown() {
     let shown = load_all().pop().unwrap().compare;
-    assert_eq!(shown, kdx::experiment::config::CompareConfig::default());
+    assert_eq!(shown, kdx::spec::CompareConfig::default());
 }
 
 #[test]

@@ -4,12 +4,12 @@
 use std::sync::OnceLock;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kdx::experiment::config::Precision;
 use kdx::kernels::{
     AdamW, Distillation, Divergence, GradientScale, Heads, Moments, Norm, Parameter, Projection, RotaryTable,
     TopK, adamw_step, causal_attention, distillation_loss, measure, reference, sum_of_squares,
 };
 use kdx::schedule::DeviceName;
+use kdx::spec::Precision;
 use proptest::prelude::*;
 
 use crate::kernels::{self, Case, case};

@@ -6,6 +6,7 @@ use std::path::Path;
 use kdx::report::{Manifest, write};
 use kdx::store::{RunRole, Store};
 use polars::prelude::*;
+use polars_io::prelude::{CsvReadOptions, ParquetReader, SerReader};
 use serde_json::json;
 
 use crate::support::sweep::{End, Sweep, files, grid, one_axis, sizes};

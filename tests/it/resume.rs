@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use kdx::distill::Outcome;
-use kdx::experiment::config::{PathList, Precision, RunConfig, SignalKind};
+use kdx::spec::{PathList, Precision, RunConfig, SignalKind};
 use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};

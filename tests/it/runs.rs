@@ -7,11 +7,11 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use kdx::data::train_on_texts;
 use kdx::distill::{self, Job, Observer, Outcome};
-use kdx::experiment::config::{
+use kdx::model;
+use kdx::spec::{
     LossKind, PathList, Precision, RunConfig, ScheduleConfig, ScheduleKind, SignalKind, TeacherConfig,
     TrainConfig,
 };
-use kdx::model;
 use kdx::store::{
     FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, RunSummary, Split,
 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kdx::cache::{self, Kind};
 use kdx::distill::{DistillError, Observer, Outcome};
-use kdx::experiment::config::{LossKind, PathList, Precision, RunConfig, SignalKind};
+use kdx::spec::{LossKind, PathList, Precision, RunConfig, SignalKind};
 use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use polars::prelude::{DataType, ParquetReader, SerReader};
+use polars::prelude::DataType;
+use polars_io::prelude::{ParquetReader, SerReader};
 use tempfile::TempDir;
 
 /// A folder with an experiment file and, after a sweep, a store.

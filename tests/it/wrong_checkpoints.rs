@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use kdx::experiment::config::TeacherConfig;
 use kdx::model::{self, ModelError};
+use kdx::spec::TeacherConfig;
 use miette::Diagnostic;
 use safetensors::Dtype;
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kdx::data::{DataError, prepare, train_on_texts, train_tokenizer};
-use kdx::experiment::config::{DataConfig, DataFormat, OnBadRecord, PathList};
+use kdx::spec::{DataConfig, DataFormat, OnBadRecord, PathList};
 use miette::Diagnostic;
 
 /// A directory with a tokenizer, a file of records and settings for both.

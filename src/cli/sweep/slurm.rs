@@ -9,9 +9,9 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 use super::{Args, INTERRUPTED, conclude, exit_code, warn};
 use crate::cli::{Global, text};
 use crate::experiment::Experiment;
-use crate::experiment::config::SlurmConfig;
 use crate::schedule::slurm::{self, Options};
 use crate::schedule::{DeviceName, Interface, Job, Message, Wanted, Watcher};
+use crate::spec::SlurmConfig;
 use crate::store::{RunRole, Store};
 
 /// Runs the jobs through Slurm.

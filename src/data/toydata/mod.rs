@@ -13,8 +13,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::DataError;
-use super::random::Random;
 use super::train_tokenizer::{TokenizerFiles, train_on_texts};
+use crate::spec::Random;
 use crate::store::file::write_atomic;
 
 /// What to make.

@@ -15,10 +15,10 @@ use super::stored::Stored;
 use super::top::{Shortlist, TopLogits};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
 use crate::data::Prepared;
-use crate::experiment::config::{RunConfig, SignalKind, TeacherConfig};
 use crate::interrupt::Interrupt;
 use crate::kernels::KeptHead;
 use crate::model::{self, ModelConfig, Transformer};
+use crate::spec::{RunConfig, SignalKind, TeacherConfig};
 use crate::store::StoreError;
 use crate::thread_log::carried;
 

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use super::super::error::DistillError;
 use crate::cache::{self, Element, FORMAT_VERSION, Header, SignalForm};
 use crate::data::Dataset;
-use crate::experiment::config::Precision;
-use crate::experiment::digest::Digests;
 use crate::model::{ModelConfig, ModelError};
+use crate::spec::Precision;
+use crate::store::digest::Digests;
 
 /// A split whose signal is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -131,8 +131,8 @@ impl<'a> Source<'a> {
 mod tests {
     use super::*;
     use crate::data::Sequence;
-    use crate::experiment::config::SizeConfig;
     use crate::model::{self, Transformer};
+    use crate::spec::SizeConfig;
     use burn::tensor::Device;
 
     fn data(labels: [i32; 3]) -> Dataset {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Breach, Rules, Site};
-use crate::experiment::config::{DataFormat, RunConfig};
 use crate::experiment::paths;
+use crate::spec::{DataFormat, RunConfig};
 
 /// What a path must lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,11 +6,11 @@ mod search;
 mod slurm;
 mod training;
 
-use super::config::{RunConfig, SearchConfig};
 use super::grid::Assignment;
 use super::merge::Merged;
 use super::problem::{Draft, Report};
 use super::source::At;
+use crate::spec::{RunConfig, SearchConfig};
 use data::Files;
 pub(super) use search::check_space;
 pub(super) use slurm::check_slurm;

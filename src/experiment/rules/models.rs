@@ -3,7 +3,7 @@
 use miette::Diagnostic;
 
 use super::{Breach, Rules, Site};
-use crate::experiment::config::{DataFormat, LossKind, RunConfig, SignalKind, SizeConfig, TeacherConfig};
+use crate::spec::{DataFormat, LossKind, RunConfig, SignalKind, SizeConfig, TeacherConfig};
 
 /// Stands for a vocabulary that is not known before the tokenizer is read (MiniMind's).
 const ROUGH_VOCABULARY: usize = 6400;

@@ -1,9 +1,9 @@
 //! Rules about `[search]`.
 
 use super::{Breach, Rules, Site};
-use crate::experiment::config::{LossKind, Pruner, RunConfig, SearchConfig, SearchMetric};
 use crate::experiment::merge::Merged;
 use crate::experiment::problem::{Draft, Report};
+use crate::spec::{LossKind, Pruner, RunConfig, SearchConfig, SearchMetric};
 
 /// Keys that change what the losses mean that depend on the teacher.
 const SCALES: [&str; 7] =

@@ -1,8 +1,8 @@
 //! Rules about what Slurm is asked for: what `sbatch` would refuse is said before anything is submitted.
 
-use crate::experiment::config::{GpuRequest, SlurmConfig};
 use crate::experiment::merge::Merged;
 use crate::experiment::problem::{Draft, Report};
+use crate::spec::{GpuRequest, SlurmConfig};
 
 /// Checks `[slurm]`, which is about the whole experiment.
 pub(in crate::experiment) fn check_slurm(slurm: &SlurmConfig, merged: &Merged<'_>, errors: &mut Report) {

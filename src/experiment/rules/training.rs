@@ -1,7 +1,7 @@
 //! Rules about the loss and the schedule.
 
 use super::{Breach, Rules, Site};
-use crate::experiment::config::{LossConfig, LossKind, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
+use crate::spec::{LossConfig, LossKind, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
 
 /// Above it, both distributions are nearly flat and hardly anything is left to learn.
 const HIGHEST_TEMPERATURE: f64 = 10.0;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Bench, COMPLETE, column, rows};
-use crate::experiment::config::LossKind;
+use crate::spec::LossKind;
 
 #[test]
 fn axes_follow_the_file_and_the_last_is_the_fastest() {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Bench, COMPLETE, column, rows};
-use crate::experiment::config::PathList;
+use crate::spec::PathList;
 
 #[test]
 fn a_file_is_stronger_than_its_bases_and_weaker_than_environment_and_flags() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::{Bench, COMPLETE, column, rows};
-use crate::experiment::config::{Pruner, SearchMetric};
+use crate::spec::{Pruner, SearchMetric};
 
 const SPACE: &str = "[search.space]\n\"optimizer.learning_rate\" = { log_uniform = [1e-4, 1e-2] }\n\
                      loss.temperature = { uniform = [1, 4] }\nstudent.layers = { int = [1, 3] }\n\

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::asha::Asha;
 use super::median::Median;
 use super::{Next, set_of};
-use crate::experiment::config::{Better, Pruner, SearchConfig, SearchMetric};
 use crate::schedule::plan::Job;
+use crate::spec::{Better, Pruner, SearchConfig, SearchMetric};
 use crate::store::{MetricRow, RunId, RunState, SearchFact};
 
 /// The runs of a search by what was measured of them. Teachers and baselines are not among them.

@@ -17,7 +17,7 @@ pub(super) use settle::record_stop;
 
 use self::candidates::Candidates;
 use super::plan::{Job, Plan};
-use crate::experiment::config::{Pruner, SearchConfig};
+use crate::spec::{Pruner, SearchConfig};
 use crate::store::{
     FORMAT_VERSION, MetricRow, RunDir, RunId, RunState, SearchFact, SearchLine, SearchLog, Split, Store,
     StoreError,

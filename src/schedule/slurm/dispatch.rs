@@ -13,7 +13,6 @@ use super::reason;
 use super::record::{Submission, Submissions};
 use super::submit::{Submitted, submit};
 use super::task::Task;
-use crate::experiment::config::SlurmConfig;
 use crate::schedule::board::{Board, JobResult};
 use crate::schedule::device::DeviceName;
 use crate::schedule::dispatcher::Watcher;
@@ -21,6 +20,7 @@ use crate::schedule::events::Event;
 use crate::schedule::follow::{Follower, Since};
 use crate::schedule::plan::Job;
 use crate::schedule::process::Message;
+use crate::spec::SlurmConfig;
 use crate::store::{RunState, Store};
 
 /// Time between two looks at the run directories, and the pause before a run that another process works on

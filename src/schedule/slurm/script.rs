@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use super::error::SlurmError;
-use crate::experiment::config::SlurmConfig;
+use crate::spec::SlurmConfig;
 
 /// The script of experiments that name no template of their own.
 pub const DEFAULT_TEMPLATE: &str = include_str!("script.sh.j2");
@@ -84,7 +84,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::experiment::config::GpuRequest;
+    use crate::spec::GpuRequest;
 
     fn script(slurm: &SlurmConfig) -> Script<'_> {
         Script {

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use kdx::experiment::config::SizeConfig;
 use kdx::model::{self, ModelConfig, Transformer};
+use kdx::spec::SizeConfig;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kdx::experiment::config::{CompareConfig, LossKind, RunConfig};
+use kdx::spec::{CompareConfig, LossKind, RunConfig};
 use kdx::store::{
     Evaluation, ExperimentRecord, FORMAT_VERSION, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole,
     RunState, RunStatus, RunSummary, Split, Store,

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{FORMAT_VERSION, file};
+use super::file;
+use super::records::FORMAT_VERSION;
 
 /// A file that changed this recently may change again without a new time stamp.
 const RACY: Duration = Duration::from_secs(2);
