@@ -164,7 +164,9 @@ def time_signals(options, figures):
         for signal in ("online", "hidden"):
             file = folder / f"{signal}.toml"
             write_experiment(file, options, options.large_teacher, signal)
-            shutil.copytree(folder / "first/teachers", folder / signal / "teachers")
+            for record in (folder / "first/runs").glob("*/run.json"):
+                if "teachers" not in json.loads(record.read_text())["spec"]["train"]:
+                    shutil.copytree(record.parent, folder / signal / "runs" / record.parent.name)
             figures[f"large_{signal}"] = sweep(options, file, signal)
         ratio = figures["large_online"] / figures["large_hidden"]
         print(f"teacher {options.large_teacher}: online {figures['large_online']:.1f} s, "

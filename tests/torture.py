@@ -130,11 +130,10 @@ def strike(sweep, kind, rng):
 def results(store):
     """Bytes of the metrics and of the model of every run."""
     found = {}
-    for role in ("students", "teachers"):
-        for run in sorted((store / role).iterdir()):
-            for name in ("metrics.jsonl", "model/model.safetensors"):
-                path = run / name
-                found[f"{role}/{run.name}/{name}"] = path.read_bytes() if path.exists() else None
+    for run in sorted((store / "runs").iterdir()):
+        for name in ("metrics.jsonl", "model/model.safetensors"):
+            path = run / name
+            found[f"{run.name}/{name}"] = path.read_bytes() if path.exists() else None
     return found
 
 

@@ -69,7 +69,8 @@ def sweep(args, name, store, jobs, shared=False):
 
 def runs(store):
     """The directories of a store's students."""
-    return sorted(path.parent for path in store.glob("students/*/run.json"))
+    is_taught = lambda path: "teachers" in json.loads(path.read_text())["spec"]["train"]
+    return sorted(path.parent for path in store.glob("runs/*/run.json") if is_taught(path))
 
 
 def finished(store):

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{Global, text};
 use crate::schedule::point_label;
 use crate::store::{
-    ExperimentRecord, Inspection, PlannedRun, RunDir, RunId, RunRole, RunState, Store, StoreError,
+    ExperimentRecord, Inspection, NeededRun, PlannedRun, RunDir, RunState, Store, StoreError,
 };
 
 /// Arguments of `kdx ls`.
@@ -44,7 +44,7 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
     for name in names {
         let experiment = store.experiment(&name)?;
         let mut counts = std::collections::HashMap::<RunState, usize>::new();
-        let state = |run: &PlannedRun| match store.run_dir(RunRole::Student, &run.run_id).state() {
+        let state = |run: &PlannedRun| match store.run_dir(&run.run_id).state() {
             // It will begin again; `kdx ls NAME` says what is wrong.
             Err(StoreError::Damaged { .. } | StoreError::Version { .. }) => Ok(RunState::Planned),
             other => other,
@@ -73,12 +73,11 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
 
 /// The table of an experiment's runs, and what is damaged of them.
 fn runs(store: &Store, experiment: &ExperimentRecord) -> Result<(String, Vec<StoreError>), StoreError> {
-    let teacher = |id: &RunId| ("teacher".to_owned(), store.run_dir(RunRole::Teacher, id), id.clone());
-    let student = |run: &PlannedRun| {
-        let dir = store.run_dir(RunRole::Student, &run.run_id);
-        (point_label(&run.point), dir, run.run_id.clone())
+    let need = |need: &NeededRun| {
+        (need.purpose.as_str().to_owned(), store.run_dir(&need.run_id), need.run_id.clone())
     };
-    let all = experiment.teachers.iter().map(teacher).chain(experiment.runs.iter().map(student));
+    let point = |run: &PlannedRun| (point_label(&run.point), store.run_dir(&run.run_id), run.run_id.clone());
+    let all = experiment.needs.iter().map(need).chain(experiment.runs.iter().map(point));
     let (mut rows, mut damaged) = (Vec::new(), Vec::new());
     let all: Vec<_> = all.collect();
     let inspected = all.par_iter().map(|(_, dir, _)| dir.inspect()).collect::<Result<Vec<_>, _>>()?;

@@ -70,7 +70,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
 
 /// The plan in words, with the memory that its runs take on `device`.
 fn render(plan: &Plan, pruner: Pruner, device: &DeviceName) -> String {
-    let jobs = || plan.teachers.iter().chain(&plan.students);
+    let jobs = || plan.jobs.iter();
     let rows = jobs().map(|job| row(job, &plan.speed, device)).collect();
     let heading = ["run", "what", "parameters", "teacher", "steps", "tokens", "memory", "time", "state"];
     let mut out = text::table(heading, rows);
@@ -78,16 +78,15 @@ fn render(plan: &Plan, pruner: Pruner, device: &DeviceName) -> String {
     let mut pending = plan.pending();
     // Without the search that stopped them they are runs like others.
     pending.retain(|job| !is_pruned || job.state != RunState::Stopped);
-    let stopped = plan.students.iter().filter(|job| is_pruned && job.state == RunState::Stopped).count();
+    let stopped = plan.points().filter(|job| is_pruned && job.state == RunState::Stopped).count();
     let stopped = if stopped > 0 { format!("{stopped} stopped early, ") } else { String::new() };
     let about = if is_pruned { "at most" } else { "about" };
     let seconds: f64 = pending.iter().map(|job| seconds(job, &plan.speed)).sum();
     let done = jobs().filter(|job| job.state.is_done()).count();
     out += &format!(
-        "\n{}: {} and {}; {done} done, {stopped}{} to do, {about} {} of one worker's time\n",
+        "\n{}: {}; {done} done, {stopped}{} to do, {about} {} of one worker's time\n",
         plan.experiment.name,
-        text::plural(plan.students.len(), "run"),
-        text::plural(plan.teachers.len(), "teacher"),
+        text::count_jobs(&plan.jobs),
         pending.len(),
         text::duration(seconds),
     );

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use super::{Global, text};
-use crate::store::{RunDir, RunId, RunRole, Store, StoreError};
+use crate::store::{RunDir, RunId, Store, StoreError};
 
 /// Arguments of `kdx rm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Runs, by their ids or the first digits of them, or experiments. Of an experiment those runs and
-    /// teachers are removed that no other experiment has.
+    /// Runs, by their ids or the first digits of them, or experiments. Of an experiment those runs are
+    /// removed that no other experiment has, the ones that its points need included.
     #[arg(required = true, value_name = "RUN|EXPERIMENT")]
     names: Vec<String>,
     /// Only say what would be removed.
@@ -60,17 +60,13 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     Ok(if busy == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The directories of an experiment's runs and teachers that no other experiment has.
+/// The directories of an experiment's runs that no other experiment has.
 fn runs_of(store: &Store, name: &str, experiments: &[String]) -> Result<Vec<RunDir>, StoreError> {
     let mut others: HashSet<RunId> = HashSet::new();
     for other in experiments.iter().filter(|other| *other != name) {
-        let other = store.experiment(other)?;
-        others.extend(other.runs.into_iter().map(|run| run.run_id).chain(other.teachers));
+        others.extend(store.experiment(other)?.run_ids().cloned());
     }
     let experiment = store.experiment(name)?;
-    let students = experiment.runs.into_iter().map(|run| (RunRole::Student, run.run_id));
-    let teachers = experiment.teachers.into_iter().map(|id| (RunRole::Teacher, id));
-    let own = students.chain(teachers).filter(|(_, id)| !others.contains(id));
-    let dirs = own.map(|(role, id)| store.run_dir(role, &id));
-    Ok(dirs.filter(|dir| dir.path().exists()).collect())
+    let own = experiment.run_ids().filter(|id| !others.contains(id));
+    Ok(own.map(|id| store.run_dir(id)).filter(|dir| dir.path().exists()).collect())
 }

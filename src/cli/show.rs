@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use miette::IntoDiagnostic;
 
 use super::{Global, text};
-use crate::store::{Evaluation, RunDir, RunSummary, Split};
+use crate::spec::{Purpose, RunId};
+use crate::store::{Evaluation, RunDir, RunState, RunSummary, Split, Store};
 
 /// Arguments of `kdx show`.
 #[derive(Debug, clap::Args)]
@@ -23,19 +24,20 @@ const LOG_LINES: usize = 15;
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
-    let dir = global.store().find_run(&args.run)?;
+    let store = global.store();
+    let dir = store.find_run(&args.run)?;
     if args.json {
         let value = serde_json::json!({
             "run": dir.record()?, "status": dir.status()?, "summary": dir.summary()?,
         });
         text::print(&format!("{}\n", serde_json::to_string_pretty(&value).into_diagnostic()?));
     } else {
-        text::print(&describe(&dir)?);
+        text::print(&describe(&store, &dir)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(dir: &RunDir) -> miette::Result<String> {
+fn describe(store: &Store, dir: &RunDir) -> miette::Result<String> {
     let record = dir.record()?;
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
@@ -61,8 +63,10 @@ fn describe(dir: &RunDir) -> miette::Result<String> {
         Ok(None) => {}
         Err(error) => line("checkpoint", format!("cannot be used: {error}")),
     }
-    if let Some(teacher) = &record.teacher_run {
-        line("teacher", teacher.to_string());
+    let stage = record.spec.stage();
+    for need in record.spec.needs() {
+        let state = store.run_dir(need).state().map_or("unknown", RunState::as_str);
+        line(stage.purpose_of(need).map_or("needs", Purpose::as_str), format!("{need}, {state}"));
     }
     let summary = if dir.state()?.is_settled() { dir.summary()? } else { None };
     if let Some(summary) = summary {
@@ -70,7 +74,8 @@ fn describe(dir: &RunDir) -> miette::Result<String> {
     } else if let Some(row) = dir.metrics()?.iter().rfind(|row| row.split == Split::Train) {
         line("so far", format!("step {}, loss {:.4}, epoch {:.2}", row.step, row.loss, row.epoch));
     }
-    let config = toml::to_string(&record.config).into_diagnostic()?;
+    let needed = |id: &RunId| Some(store.run_dir(id).record().ok()?.spec.stage().clone());
+    let config = toml::to_string(&stage.declared(needed)).into_diagnostic()?;
     let _ = write!(out, "\n# its configuration\n{config}");
     out += &log_tail(dir);
     Ok(out)

@@ -104,7 +104,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
 
     let name = &plan.experiment.name;
     let pending = select(&plan, &args.runs)?;
-    let done_before = plan.students.iter().filter(|job| job.state.is_done()).count();
+    let done_before = plan.points().filter(|job| job.state.is_done()).count();
     let mut watcher = progress::watcher(View { name, done_before, json: args.json });
     // Runs that are asked for by name are trained to their end.
     let mut search =
@@ -124,8 +124,8 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
                 0 => String::new(),
                 n => format!(" or stopped early ({n})"),
             };
-            text::say!("{name}: all {} are done{stopped}", text::plural(plan.students.len(), "run"));
-            print_next(name, plan.students.len());
+            text::say!("{name}: {}{stopped}", text::all_done(plan.points().count()));
+            print_next(name, plan.points().count());
         } else {
             text::say!("{name}: these runs are done");
         }
@@ -163,16 +163,15 @@ pub(super) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
-/// The runs that are to be trained: all that are not done, or the ones that were asked for, with the
-/// teachers that they need.
+/// The runs that are to be trained: all that are not done, or the ones that were asked for, with what
+/// they need.
 fn select(plan: &Plan, prefixes: &[String]) -> miette::Result<Vec<Job>> {
-    let mut pending = plan.pending();
     if prefixes.is_empty() {
-        return Ok(pending);
+        return Ok(plan.pending());
     }
-    let mut chosen: HashSet<&RunId> = HashSet::new();
+    let mut chosen: HashSet<RunId> = HashSet::new();
     for prefix in prefixes {
-        let mut found = plan.students.iter().chain(&plan.teachers).filter(|j| j.id().0.starts_with(prefix));
+        let mut found = plan.jobs.iter().filter(|job| job.id().0.starts_with(prefix));
         let (Some(job), None) = (found.next(), found.next()) else {
             let help =
                 "`kdx plan FILE` lists the runs; the first digits of an id are enough where they are unique";
@@ -182,11 +181,9 @@ fn select(plan: &Plan, prefixes: &[String]) -> miette::Result<Vec<Job>> {
                 plan.experiment.name
             ));
         };
-        chosen.insert(job.id());
-        chosen.extend(&job.record.teacher_run);
+        chosen.insert(job.id().clone());
     }
-    pending.retain(|job| chosen.contains(job.id()));
-    Ok(pending)
+    Ok(plan.chosen(&chosen))
 }
 
 /// Chooses slots and threads.

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
+use crate::schedule::Job;
+
 /// Prints to standard output. A reader that went away, as in `kdx ls | head`, is no error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -76,6 +78,30 @@ pub fn figure(value: Option<f64>) -> String {
 /// `1 run`, `3 runs`.
 pub fn plural(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// How many jobs there are of each purpose, as `1 teacher and 13 runs`.
+pub fn count_jobs(jobs: &[Job]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for job in jobs {
+        match counts.iter_mut().find(|(purpose, _)| *purpose == job.purpose()) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((job.purpose(), 1)),
+        }
+    }
+    // The points last: they are what the rest is for.
+    counts.sort_by_key(|(purpose, _)| *purpose == "run");
+    let words: Vec<String> = counts.into_iter().map(|(purpose, count)| plural(count, purpose)).collect();
+    match &words[..] {
+        [] => plural(0, "run"),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} and {last}", head.join(", ")),
+    }
+}
+
+/// That the runs of an experiment are done, so many.
+pub fn all_done(runs: usize) -> String {
+    if runs == 1 { "the only run is done".to_owned() } else { format!("all {runs} runs are done") }
 }
 
 #[cfg(test)]

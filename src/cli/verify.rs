@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rayon::prelude::*;
 
 use super::{Global, text};
-use crate::store::{RunDir, RunRole, Store, StoreError};
+use crate::store::{RunDir, Store, StoreError};
 
 /// Arguments of `kdx verify`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ use crate::store::{RunDir, RunRole, Store, StoreError};
                         models, metrics and checkpoints."
 )]
 pub struct Args {
-    /// The experiment whose runs and teachers are read; all runs of the store where it is left out.
+    /// The experiment whose runs are read; all runs of the store where it is left out.
     experiment: Option<String>,
     /// Set damaged runs aside, so that the next sweep of their experiment begins them again.
     #[arg(long)]
@@ -54,18 +54,12 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The directories of an experiment's runs and teachers that are there.
+/// The directories of an experiment's runs that are there.
 fn of_experiment(store: &Store, name: &str) -> Result<Vec<RunDir>, StoreError> {
     let experiment = store.experiment(name)?;
-    let teachers = experiment.teachers.iter().map(|id| store.run_dir(RunRole::Teacher, id));
-    let students = experiment.runs.iter().map(|run| store.run_dir(RunRole::Student, &run.run_id));
-    Ok(teachers.chain(students).filter(|dir| dir.path().exists()).collect())
+    Ok(experiment.run_ids().map(|id| store.run_dir(id)).filter(|dir| dir.path().exists()).collect())
 }
 
 fn all(store: &Store) -> Result<Vec<RunDir>, StoreError> {
-    let mut dirs = Vec::new();
-    for role in [RunRole::Teacher, RunRole::Student] {
-        dirs.extend(store.run_ids(role)?.iter().map(|id| store.run_dir(role, id)));
-    }
-    Ok(dirs)
+    Ok(store.run_ids()?.iter().map(|id| store.run_dir(id)).collect())
 }

@@ -30,10 +30,10 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let plan = Plan::of_store(&args.experiment, &store)?;
     let name = &plan.experiment.name;
     let pending = plan.pending();
-    let done_before = plan.students.iter().filter(|job| job.state.is_done()).count();
+    let done_before = plan.points().filter(|job| job.state.is_done()).count();
     let mut watcher = progress::watcher(View { name, done_before, json: args.json });
     if pending.is_empty() && !args.json {
-        text::say!("{name}: all {} are done", text::plural(plan.students.len(), "run"));
+        text::say!("{name}: {}", text::all_done(plan.points().count()));
         return Ok(ExitCode::SUCCESS);
     }
     let stop = Arc::new(Interrupt::new());

@@ -3,23 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::Global;
 use crate::kernels::cpu::Isa;
 use crate::schedule::{self, DeviceName, Supervision, Task};
-use crate::store::{RunId, RunRole};
+use crate::spec::RunId;
 use crate::thread_log;
 
 /// Arguments of `kdx worker`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What the run trains.
-    #[arg(long, requires = "run")]
-    role: Option<Role>,
     /// The run.
-    #[arg(long, requires = "role", required_unless_present = "host")]
+    #[arg(long, required_unless_present = "host")]
     run: Option<String>,
     /// Train the runs that standard input names, at the same time.
     #[arg(long, conflicts_with_all = ["run", "until", "detached"])]
@@ -38,12 +34,6 @@ pub struct Args {
     stall_timeout: f64,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Role {
-    Student,
-    Teacher,
-}
-
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("KDX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -55,14 +45,10 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         .init();
     Isa::from_env()?;
     let store = global.store();
-    let (Some(role), Some(run)) = (args.role, &args.run) else {
+    let Some(run) = &args.run else {
         thread_log::take_panics();
         schedule::serve(&store, &args.device)?;
         return Ok(ExitCode::SUCCESS);
-    };
-    let role = match role {
-        Role::Student => RunRole::Student,
-        Role::Teacher => RunRole::Teacher,
     };
     let supervision = if args.detached {
         let stall_timeout = Duration::try_from_secs_f64(args.stall_timeout).ok();
@@ -71,7 +57,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         Supervision::Dispatcher
     };
     let id = RunId(run.clone());
-    let task = Task { store: &store, role, id: &id, device: &args.device, until: args.until };
+    let task = Task { store: &store, id: &id, device: &args.device, until: args.until };
     schedule::work(&task, supervision)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,7 @@ impl<'a> Checkpoints<'a> {
             fingerprint: fingerprint(job.record),
             started,
             earlier: Duration::ZERO,
-            every: job.record.config.train.checkpoint_every(),
+            every: job.record.spec.stage().train.checkpoint_every(),
             last: Instant::now(),
         }
     }
@@ -202,8 +202,9 @@ fn numbers(tensor: &Tensor<1>) -> Vec<f32> {
 /// Digest of all that decides what a run comes to: a checkpoint of another version of kdx, which may
 /// compute otherwise, is not used.
 fn fingerprint(record: &RunRecord) -> String {
-    let record = RunRecord { config: record.config.without_neutral(), ..record.clone() };
-    let text = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), &record)).unwrap_or_default();
+    let RunRecord { format_version: _, run_id, spec, inputs } = record;
+    let what = (run_id, spec.stage().without_neutral(), inputs);
+    let text = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), what)).unwrap_or_default();
     blake3::hash(&text).to_hex().to_string()
 }
 

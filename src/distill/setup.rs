@@ -1,6 +1,6 @@
 //! What a run starts with: data, teacher and student, and the checks that they go together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
@@ -12,7 +12,7 @@ use crate::data::{self, Prepared};
 use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Precision};
 use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
-use crate::spec::{self, RunConfig};
+use crate::spec::{self, Stage, Start};
 use crate::store::file::write_json;
 
 impl From<spec::Precision> for Precision {
@@ -42,17 +42,18 @@ impl Setup {
         observer: &mut dyn Observer,
         stop: &Interrupt,
     ) -> Result<Option<Self>, DistillError> {
-        let config = &job.record.config;
+        let config = job.record.spec.stage();
         let inner = job.device.clone().without_autodiff();
-        let teacher_dir = job.teacher_dir.clone().or_else(|| config.teacher.as_ref()?.path.clone());
+        let teacher_dir = job.teacher_dirs.first();
         let mix = Distillation::from(&config.loss);
         if mix.divergence.is_some() && teacher_dir.is_none() {
             return Err(DistillError::NoTeacher { kind: loss::name(config.loss.kind) });
         }
-        let fallback: Vec<PathBuf> = teacher_dir.iter().chain(&config.student.path).cloned().collect();
+        let fallback: Vec<PathBuf> = job.teacher_dirs.iter().chain(&job.start_dir).cloned().collect();
         let data = data::prepare(&config.data, &fallback, Some(job.cache_dir))?;
 
-        let (student, student_config, report) = student(config, &data, &inner.clone().autodiff())?;
+        let (student, student_config, report) =
+            student(config, job.start_dir.as_deref(), &data, &inner.clone().autodiff())?;
         let student = student.with_precision(config.train.precision.into());
         if let Some(report) = report {
             tracing::info!("the student's start: {}", report.in_words());
@@ -68,12 +69,13 @@ impl Setup {
         for split in std::iter::once(&data.train).chain(&data.validation) {
             split.check_vocabulary(student_config.vocab_size)?;
         }
-        let teacher = match &teacher_dir {
+        let teacher = match teacher_dir.zip(config.teachers.first()) {
             None => None,
-            Some(directory) => {
+            Some((directory, settings)) => {
                 let request = Request {
                     directory,
                     config,
+                    settings,
                     data: &data,
                     is_taught: mix.divergence.is_some(),
                     student_vocab: student_config.vocab_size,
@@ -92,16 +94,17 @@ impl Setup {
 
 /// The student at its start: random, or from a directory, whole or in part.
 fn student(
-    config: &RunConfig,
+    config: &Stage,
+    start_dir: Option<&Path>,
     data: &Prepared,
     device: &Device,
 ) -> Result<(Transformer, ModelConfig, Option<LoadReport>), DistillError> {
-    let declared = &config.student;
-    let Some(directory) = &declared.path else {
-        let vocab_size = declared.size.vocab_size.or(data.vocab_size);
+    let size = config.start.size();
+    let Some(directory) = start_dir else {
+        let vocab_size = size.vocab_size.or(data.vocab_size);
         let vocab_size =
             vocab_size.ok_or_else(|| DistillError::NoVocabulary { highest: data.train.max_id() })?;
-        let mut sizes = ModelConfig::from_size(&declared.size, vocab_size).map_err(DistillError::student)?;
+        let mut sizes = ModelConfig::from_size(size, vocab_size).map_err(DistillError::student)?;
         if data.vocab_size.is_some() {
             sizes.bos_token_id = data.bos_id;
             sizes.eos_token_ids = data.eos_id.into_iter().collect();
@@ -109,13 +112,13 @@ fn student(
         }
         return Ok((Transformer::random(&sizes, config.train.seed, device), sizes, None));
     };
-    let sizes = ModelConfig::read(directory)
-        .and_then(|sizes| sizes.resized(&declared.size))
-        .map_err(DistillError::student)?;
+    let sizes =
+        ModelConfig::read(directory).and_then(|sizes| sizes.resized(size)).map_err(DistillError::student)?;
     let loaded = model::load_partial(&sizes, directory, config.train.seed, device);
     let (student, report) = loaded.map_err(DistillError::student)?;
-    if !declared.partial && !report.is_complete() {
-        let error = ModelError::DoesNotFit { directory: directory.clone(), report: Box::new(report) };
+    let accepts_part = matches!(config.start, Start::Model { partial: true, .. });
+    if !accepts_part && !report.is_complete() {
+        let error = ModelError::DoesNotFit { directory: directory.to_owned(), report: Box::new(report) };
         return Err(DistillError::student(error));
     }
     Ok((student, sizes, Some(report)))

@@ -2,7 +2,7 @@
 
 use super::state::{Position, TrainingState};
 use crate::data::{self, Batch, Batches};
-use crate::spec::RunConfig;
+use crate::spec::Stage;
 
 /// Hands out the micro-batches of each optimizer step. A step never reaches over the end of an epoch:
 /// the last one of an epoch may have fewer.
@@ -18,7 +18,7 @@ pub(super) struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(config: &RunConfig, split: &'a data::Dataset, pad_id: u32) -> Self {
+    pub(super) fn new(config: &Stage, split: &'a data::Dataset, pad_id: u32) -> Self {
         let (train, shuffle) = (config.train.clone(), config.data.shuffle);
         let epoch = move |epoch| data::epoch(split, train.batch_size, shuffle, train.seed, epoch, pad_id);
         let batches_per_epoch = epoch(0).len() as u64;
@@ -87,13 +87,13 @@ mod tests {
     use super::*;
     use crate::data::{Dataset, Sequence};
     use crate::model::{ModelConfig, Transformer};
-    use crate::spec::SizeConfig;
+    use crate::spec::{RunConfig, SizeConfig};
 
     #[test]
     fn what_is_looked_at_ahead_of_time_is_what_comes_next() {
         let sequence = |id| Sequence { input_ids: vec![id; 3], labels: vec![1; 3] };
         let data = Dataset::from_sequences((0..7).map(sequence).collect());
-        let mut config = RunConfig::default();
+        let mut config = Stage::new(&RunConfig::default(), None, None);
         (config.train.batch_size, config.train.accumulation, config.train.epochs) = (2, 3, 3);
         let size =
             SizeConfig { hidden_size: Some(8), layers: Some(1), heads: Some(1), ..SizeConfig::default() };

@@ -30,8 +30,10 @@ pub struct Job<'a> {
     pub record: &'a RunRecord,
     /// Where it writes.
     pub dir: &'a RunDir,
-    /// The model of a teacher that kdx trained; a teacher that the record names by path needs none.
-    pub teacher_dir: Option<PathBuf>,
+    /// The model that it starts from, where it starts from one.
+    pub start_dir: Option<PathBuf>,
+    /// The models of its teachers, in the record's order.
+    pub teacher_dirs: Vec<PathBuf>,
     /// Where tokens are cached.
     pub cache_dir: &'a Path,
     /// Where the tensors live.
@@ -78,7 +80,7 @@ pub enum Outcome {
 /// Where the directory holds a checkpoint of the same record the run goes on from there, to the same bytes
 /// as if it had never been interrupted; one that is damaged is named in a warning, and not used.
 ///
-/// A run with the role of a teacher is trained the same way, on labels alone.
+/// A run that trains a teacher is trained the same way, on labels alone.
 ///
 /// The training runs on a thread of the current rayon pool, which is also where Burn's CPU backend
 /// splits its work: from any other thread each small operation would wait for the pool to wake up.
@@ -91,7 +93,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Result
 
 fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Result<Outcome, DistillError> {
     let started = Instant::now();
-    let config = &job.record.config;
+    let config = job.record.spec.stage();
     let Some(setup) = Setup::new(job, observer, stop)? else { return Ok(Outcome::Interrupted) };
     let Setup { data, teacher, student, student_config, mix } = setup;
     // A teacher that ran over all of the data left memory behind that training has no use for.

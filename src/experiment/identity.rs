@@ -1,9 +1,7 @@
-//! Run identities: what a run is, hashed, with the content of files in place of their paths.
+//! From the points of an experiment to runs: each with what it is, its id, and the runs that it needs.
 //!
-//! So a run keeps its identity when its files move, and gets another when their content changes.
-//! Where it runs (`[resources]`), how it was found (`[search]`), how it is judged (`[compare]`), whether an exact teacher signal is
-//! computed or read (`teacher.signal`), and when checkpoints are written (`train.checkpoint_every`) are no
-//! part of it.
+//! Where runs are placed (`[resources]`), how they were found (`[search]`) and how they are judged (`[compare]`) is
+//! no part of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -11,33 +9,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::Experiment;
-use crate::spec::PATH_KEYS;
 use crate::spec::relevance;
 use crate::spec::{
-    DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, RunConfig, ScheduleConfig, SignalKind,
-    StudentConfig, TeacherConfig, TrainConfig,
+    Content, Contents, EvaluateConfig, FORMAT_VERSION, PlannedRun, Purpose, RunConfig, RunId, RunRecord,
+    RunSpec, Stage, StudentConfig, TeacherConfig,
 };
-use crate::spec::{FORMAT_VERSION, RunId, RunRecord, RunRole};
-use crate::store::PlannedRun;
-use crate::store::digest::Digests;
-
-/// Part of every identity; raised when the same configuration comes to mean another training.
-const IDENTITY_VERSION: u32 = 1;
 
 /// The runs of an experiment, each with its identity.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The students, in the plan's order. Points that come to the same run are one.
-    pub students: Vec<(PlannedRun, RunRecord)>,
+    /// The runs that the points declare, in the plan's order. Points that come to the same run are one.
+    pub runs: Vec<(PlannedRun, RunRecord)>,
     /// Those of them that are there for `baseline = true`.
     pub baselines: HashSet<RunId>,
-    /// The teachers that must be trained for them, in the order of their first use.
-    pub teachers: Vec<RunRecord>,
+    /// Further runs that must finish before those, in the order of their first use.
+    pub needs: Vec<(Purpose, RunRecord)>,
 }
 
 /// A run could not be identified.
@@ -54,58 +43,143 @@ pub enum ResolveError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A run that the experiment names is not there.
+    #[error("`{key}` names no run of the store: {source}")]
+    #[diagnostic(help(
+        "`kdx ls EXPERIMENT` lists runs; the first digits of an id are enough where they are unique"
+    ))]
+    Run {
+        /// The key that names the run.
+        key: &'static str,
+        /// Why it was not found.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
-/// Identifies the runs of an experiment. Digests of files are remembered in `cache_dir`.
+/// What an experiment is resolved against.
+pub struct Surrounding<'a> {
+    /// The digest of a file's content, as hexadecimal digits.
+    pub digest: &'a mut dyn FnMut(&Path) -> io::Result<String>,
+    /// The record of a run, by the first digits of its id.
+    pub find: &'a dyn Fn(&str) -> Result<RunRecord, Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Identifies the runs of an experiment.
 ///
 /// # Errors
-/// Where a file that a run reads cannot be read.
-pub fn resolve(experiment: &Experiment, cache_dir: &Path) -> Result<Resolved, ResolveError> {
-    let mut contents = Contents { digests: Digests::open(cache_dir), known: HashMap::new() };
-    let (mut student_texts, mut teacher_texts) = (Texts::default(), Texts::default());
-    let mut resolved = Resolved { students: Vec::new(), baselines: HashSet::new(), teachers: Vec::new() };
-    let (mut students, mut teachers) = (HashSet::new(), HashSet::new());
-    // Neighbouring points mostly share their teacher.
-    let mut last: Option<(RunConfig, RunId)> = None;
+/// Where a file that a run reads cannot be read, or a run that one names is not there.
+pub fn resolve(experiment: &Experiment, surrounding: Surrounding<'_>) -> Result<Resolved, ResolveError> {
+    let Surrounding { digest, find } = surrounding;
+    let contents = FileContents { digest, known: HashMap::new(), files: BTreeMap::new() };
+    let mut resolver = Resolver { contents, find, stored: HashMap::new(), teacher: None, needs: Vec::new() };
+    let (mut runs, mut baselines, mut seen) = (Vec::new(), HashSet::new(), HashSet::new());
     for point in &experiment.points {
-        let teacher_run = match teacher_of(&point.config) {
-            None => None,
-            Some(config) => match &last {
-                Some((known, run_id)) if *known == config => Some(run_id.clone()),
-                _ => {
-                    let teacher = record(RunRole::Teacher, &config, None, &mut teacher_texts, &mut contents)?;
-                    let run_id = teacher.run_id.clone();
-                    if teachers.insert(run_id.clone()) {
-                        resolved.teachers.push(teacher);
-                    }
-                    last = Some((config, run_id.clone()));
-                    Some(run_id)
-                }
-            },
-        };
-        let student =
-            record(RunRole::Student, &point.config, teacher_run, &mut student_texts, &mut contents)?;
+        let record = resolver.resolve(&point.config)?;
         if point.is_baseline {
-            resolved.baselines.insert(student.run_id.clone());
+            baselines.insert(record.run_id.clone());
         }
-        if students.insert(student.run_id.clone()) {
-            let planned = PlannedRun { run_id: student.run_id.clone(), point: point.values.clone() };
-            resolved.students.push((planned, student));
+        if seen.insert(record.run_id.clone()) {
+            let planned = PlannedRun { run_id: record.run_id.clone(), point: point.values.clone() };
+            runs.push((planned, record));
         }
     }
-    contents.digests.save();
-    Ok(resolved)
+    // A point may declare what another one needs.
+    let needs = resolver.needs.into_iter().filter(|(_, record)| !seen.contains(&record.run_id)).collect();
+    Ok(Resolved { runs, baselines, needs })
 }
 
-/// The run that trains a declared teacher: on the student's data, with the teacher's own training,
-/// whatever the student's is; so that axes of the student need no further teachers.
-fn teacher_of(config: &RunConfig) -> Option<RunConfig> {
-    let declared = config.teacher.as_ref().filter(|teacher| teacher.path.is_none())?;
+struct Resolver<'a> {
+    contents: FileContents<'a>,
+    find: &'a dyn Fn(&str) -> Result<RunRecord, Box<dyn std::error::Error + Send + Sync>>,
+    /// Runs that were found in the store, by what names them.
+    stored: HashMap<String, RunRecord>,
+    /// The last declared teacher and its run: neighbouring points mostly share it.
+    teacher: Option<(RunConfig, RunId)>,
+    needs: Vec<(Purpose, RunRecord)>,
+}
+
+impl Resolver<'_> {
+    /// The run of a configuration.
+    fn resolve(&mut self, config: &RunConfig) -> Result<RunRecord, ResolveError> {
+        let start = match &config.student.run {
+            Some(name) => Some(self.find_stored("student.run", name, Purpose::Start)?),
+            None => None,
+        };
+        let named = config.teacher.as_ref().and_then(|teacher| teacher.run.as_ref());
+        let teacher = match named {
+            Some(name) => Some(self.find_stored("teacher.run", name, Purpose::Teacher)?),
+            None => None,
+        };
+        let declared = match declared_teacher(config) {
+            Some(declared) => Some(self.train_teacher(declared)?),
+            None => None,
+        };
+        let id = |record: &Option<RunRecord>| record.as_ref().map(|record| record.run_id.clone());
+        let mut stage = Stage::new(config, id(&start), id(&teacher).or(declared));
+        if stage.data.tokenizer.is_none()
+            && !stage.tokenizer_fallbacks().iter().any(|path| has_tokenizer(path))
+        {
+            let found = teacher.iter().chain(&start).find_map(|record| tokenizer_of(record.spec.stage()));
+            stage.data.tokenizer = found;
+        }
+        self.record(stage)
+    }
+
+    /// A run of the store that a configuration names.
+    fn find_stored(
+        &mut self,
+        key: &'static str,
+        name: &str,
+        purpose: Purpose,
+    ) -> Result<RunRecord, ResolveError> {
+        if let Some(record) = self.stored.get(name) {
+            return Ok(record.clone());
+        }
+        let record = (self.find)(name).map_err(|source| ResolveError::Run { key, source })?;
+        self.stored.insert(name.to_owned(), record.clone());
+        self.need(purpose, record.clone());
+        Ok(record)
+    }
+
+    /// The run that trains a declared teacher.
+    fn train_teacher(&mut self, config: RunConfig) -> Result<RunId, ResolveError> {
+        if let Some((known, run)) = &self.teacher
+            && *known == config
+        {
+            return Ok(run.clone());
+        }
+        let record = self.record(Stage::new(&config, None, None))?;
+        let run = record.run_id.clone();
+        self.need(Purpose::Teacher, record);
+        self.teacher = Some((config, run.clone()));
+        Ok(run)
+    }
+
+    fn need(&mut self, purpose: Purpose, record: RunRecord) {
+        if !self.needs.iter().any(|(_, known)| known.run_id == record.run_id) {
+            self.needs.push((purpose, record));
+        }
+    }
+
+    fn record(&mut self, stage: Stage) -> Result<RunRecord, ResolveError> {
+        let spec = RunSpec::train(stage);
+        self.contents.files.clear();
+        let run_id = spec.id(&mut self.contents)?;
+        let inputs = std::mem::take(&mut self.contents.files);
+        Ok(RunRecord { format_version: FORMAT_VERSION, run_id, spec, inputs })
+    }
+}
+
+/// What trains a declared teacher: the student's data, with the teacher's own training, whatever the student's
+/// is; so that axes of the student need no further teachers.
+fn declared_teacher(config: &RunConfig) -> Option<RunConfig> {
+    let declared =
+        config.teacher.as_ref().filter(|teacher| teacher.path.is_none() && teacher.run.is_none())?;
     let TeacherConfig { size, train, optimizer, schedule, .. } = declared.clone();
     let mut data = config.data.clone();
     if data.tokenizer.is_none() {
         // The student finds its tokenizer beside its checkpoint; the teacher must use the same.
-        data.tokenizer = config.student.path.clone().filter(|path| path.join("tokenizer.json").exists());
+        data.tokenizer = config.student.path.clone().filter(|path| has_tokenizer(path));
     }
     let run = RunConfig {
         data,
@@ -120,174 +194,60 @@ fn teacher_of(config: &RunConfig) -> Option<RunConfig> {
     Some(relevance::baseline_of(&run))
 }
 
-/// The record of a run. Its identity is the hash of a canonical JSON document: the configuration, with
-/// contents in place of paths and the teacher's run in place of a declared teacher.
-fn record(
-    role: RunRole,
-    config: &RunConfig,
-    teacher_run: Option<RunId>,
-    texts: &mut Texts,
-    contents: &mut Contents,
-) -> Result<RunRecord, ResolveError> {
-    let teacher = config.teacher.as_ref().map(TeacherConfig::without_neutral);
-    let run_as_teacher = teacher_run.as_ref().map(|run| run_as_teacher(run, teacher.as_ref()));
-    let mut sections = vec![
-        ("data", texts.data.of(&config.data, "data", contents)?),
-        ("evaluate", texts.evaluate.of(&config.evaluate.without_neutral(), "evaluate", contents)?),
-        ("loss", texts.loss.of(&config.loss, "loss", contents)?),
-        ("optimizer", texts.optimizer.of(&config.optimizer, "optimizer", contents)?),
-        ("schedule", texts.schedule.of(&config.schedule, "schedule", contents)?),
-        ("student", texts.student.of(&config.student, "student", contents)?),
-    ];
-    match (&run_as_teacher, &teacher) {
-        (Some(run), _) => sections.push(("teacher", texts.teacher_run.of(run, "teacher", contents)?)),
-        (None, Some(teacher)) => sections.push(("teacher", texts.teacher.of(teacher, "teacher", contents)?)),
-        (None, None) => {}
-    }
-    sections.push(("train", texts.train.of(&config.train.without_neutral(), "train", contents)?));
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{{\"identity_version\":{IDENTITY_VERSION},\"role\":{}", json!(role)).as_bytes());
-    let mut inputs = BTreeMap::new();
-    for (name, text) in sections {
-        hasher.update(format!(",\"{name}\":").as_bytes()).update(&text.canonical);
-        inputs.extend(text.inputs.iter().cloned());
-    }
-    hasher.update(b"}");
-    Ok(RunRecord {
-        format_version: FORMAT_VERSION,
-        run_id: RunId(hasher.finalize().to_hex()[..16].to_owned()),
-        role,
-        config: config.clone(),
-        teacher_run,
-        inputs,
-    })
+/// The tokenizer that a stage uses: the one that it names, or the first that lies beside a model of its.
+fn tokenizer_of(stage: &Stage) -> Option<PathBuf> {
+    let beside = || stage.tokenizer_fallbacks().into_iter().find(|path| has_tokenizer(path));
+    stage.data.tokenizer.clone().or_else(beside)
 }
 
-/// A declared teacher by its run, with what else of it the student learns from.
-fn run_as_teacher(run: &RunId, teacher: Option<&TeacherConfig>) -> Value {
-    let mut value = json!({ "run": run });
-    if let Some(teacher) = teacher.filter(|teacher| teacher.signal == SignalKind::Topk) {
-        value["signal"] = json!(teacher.signal);
-        value["top_k"] = json!(teacher.top_k());
-    }
-    value
+fn has_tokenizer(directory: &Path) -> bool {
+    directory.join("tokenizer.json").exists()
 }
 
-/// The sections of the run before, as canonical JSON: most runs differ in one or two sections.
-#[derive(Default)]
-struct Texts {
-    data: Text<DataConfig>,
-    evaluate: Text<EvaluateConfig>,
-    loss: Text<LossConfig>,
-    optimizer: Text<OptimizerConfig>,
-    schedule: Text<ScheduleConfig>,
-    student: Text<StudentConfig>,
-    teacher: Text<TeacherConfig>,
-    teacher_run: Text<Value>,
-    train: Text<TrainConfig>,
+/// What stands for paths in identities, with the files that were read since it was last emptied.
+struct FileContents<'a> {
+    digest: &'a mut dyn FnMut(&Path) -> io::Result<String>,
+    known: HashMap<(&'static str, PathBuf), (Content, Vec<(String, String)>)>,
+    files: BTreeMap<String, String>,
 }
 
-/// A section, and how it is written.
-struct Text<T>(Option<(T, Written)>);
+impl Contents for FileContents<'_> {
+    type Error = ResolveError;
 
-/// A section as canonical JSON, with contents in place of paths.
-#[derive(Default)]
-struct Written {
-    canonical: Vec<u8>,
-    /// The files behind its paths, with their digests.
-    inputs: Vec<(String, String)>,
-}
-
-impl<T> Default for Text<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T: Clone + PartialEq + Serialize> Text<T> {
-    /// The section as it is written; only a new one is written anew.
-    fn of(&mut self, section: &T, name: &str, contents: &mut Contents) -> Result<&Written, ResolveError> {
-        let known = self.0.take().filter(|(known, _)| known == section);
-        let (section, written) = match known {
-            Some(known) => known,
-            None => (section.clone(), Written::of(section, name, contents)?),
-        };
-        Ok(&self.0.insert((section, written)).1)
-    }
-}
-
-impl Written {
-    fn of(section: &impl Serialize, name: &str, contents: &mut Contents) -> Result<Self, ResolveError> {
-        let mut written = Self::default();
-        let mut value = serde_json::to_value(section).unwrap_or_default();
-        for key in PATH_KEYS {
-            let place = key.strip_prefix(name).and_then(|rest| value.get_mut(rest.strip_prefix('.')?));
-            match place {
-                Some(Value::Array(paths)) => {
-                    for path in paths {
-                        contents.replace(key, path, &mut written.inputs)?;
-                    }
-                }
-                Some(path) => contents.replace(key, path, &mut written.inputs)?,
-                None => {}
-            }
+    fn content(&mut self, key: &'static str, path: &Path) -> Result<Content, ResolveError> {
+        if !self.known.contains_key(&(key, path.to_owned())) {
+            let read = self.read(key, path)?;
+            self.known.insert((key, path.to_owned()), read);
         }
-        write_canonical(&value, &mut written.canonical);
-        Ok(written)
+        let (content, files) = &self.known[&(key, path.to_owned())];
+        self.files.extend(files.iter().cloned());
+        Ok(content.clone())
     }
 }
 
-/// What stands for paths in identities.
-struct Contents {
-    digests: Digests,
-    known: HashMap<(&'static str, PathBuf), Content>,
-}
-
-#[derive(Clone)]
-struct Content {
-    identity: Value,
-    files: Vec<(String, String)>,
-}
-
-impl Contents {
-    /// Puts the content in place of a path.
-    fn replace(
+impl FileContents<'_> {
+    fn read(
         &mut self,
         key: &'static str,
-        value: &mut Value,
-        inputs: &mut Vec<(String, String)>,
-    ) -> Result<(), ResolveError> {
-        let Some(path) = value.as_str().map(PathBuf::from) else { return Ok(()) };
-        let content = match self.known.get(&(key, path.clone())) {
-            Some(content) => content,
-            None => {
-                let content = self.read(key, &path)?;
-                self.known.entry((key, path)).or_insert(content)
-            }
-        };
-        *value = content.identity.clone();
-        inputs.extend(content.files.iter().cloned());
-        Ok(())
-    }
-
-    fn read(&mut self, key: &'static str, path: &Path) -> Result<Content, ResolveError> {
+        path: &Path,
+    ) -> Result<(Content, Vec<(String, String)>), ResolveError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| ResolveError::Read { key, path, source }
         };
         if !path.is_dir() {
-            let digest = self.digests.of_file(path).map_err(failed(path))?;
+            let digest = (self.digest)(path).map_err(failed(path))?;
             let files = vec![(path.to_string_lossy().into_owned(), digest.clone())];
-            return Ok(Content { identity: digest.into(), files });
+            return Ok((Content::File(digest), files));
         }
-        let mut content = Content { identity: Value::Object(Map::new()), files: Vec::new() };
+        let (mut content, mut files) = (BTreeMap::new(), Vec::new());
         for name in files_read(key, path).map_err(failed(path))? {
             let file = path.join(&name);
-            let digest = self.digests.of_file(&file).map_err(failed(&file))?;
-            content.files.push((file.to_string_lossy().into_owned(), digest.clone()));
-            content.identity[name] = digest.into();
+            let digest = (self.digest)(&file).map_err(failed(&file))?;
+            files.push((file.to_string_lossy().into_owned(), digest.clone()));
+            content.insert(name, digest);
         }
-        Ok(content)
+        Ok((Content::Directory(content), files))
     }
 }
 
@@ -307,43 +267,4 @@ fn files_read(key: &str, directory: &Path) -> io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// JSON without blanks, with sorted keys and one way to write a number: equal values have equal bytes.
-fn write_canonical(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Object(object) => {
-            let mut entries: Vec<(&String, &Value)> = object.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            write_list(b'{', entries, b'}', out, |(key, value), out| {
-                out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
-                out.push(b':');
-                write_canonical(value, out);
-            });
-        }
-        Value::Array(items) => write_list(b'[', items, b']', out, write_canonical),
-        // Shortest digits and an exponent, whatever the JSON writer likes; -0.0 is 0.0.
-        Value::Number(number) if number.is_f64() => {
-            let number = number.as_f64().unwrap_or_default();
-            out.extend_from_slice(format!("{:e}", if number == 0.0 { 0.0 } else { number }).as_bytes());
-        }
-        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
-    }
-}
-
-fn write_list<T>(
-    open: u8,
-    items: impl IntoIterator<Item = T>,
-    close: u8,
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(T, &mut Vec<u8>),
-) {
-    out.push(open);
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(close);
 }

@@ -38,7 +38,7 @@ use source::Sources;
 
 use crate::spec::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
 
-pub use identity::{ResolveError, Resolved, resolve};
+pub use identity::{ResolveError, Resolved, Surrounding, resolve};
 pub use layers::Surroundings;
 pub use problem::{Problem, Problems, Warning};
 pub use schema::json_schema;

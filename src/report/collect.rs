@@ -11,10 +11,8 @@ use super::ReportError;
 use super::flatten::flatten;
 use super::relevance::KIND;
 use crate::spec::LossKind;
-use crate::store::{
-    ExperimentRecord, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus,
-    RunSummary, Store, StoreError,
-};
+use crate::spec::{PlannedRun, Purpose, RunId, RunRecord, Stage};
+use crate::store::{ExperimentRecord, MetricRow, RunDir, RunState, RunStatus, RunSummary, Store, StoreError};
 
 /// An experiment with all that was found of its runs.
 #[derive(Debug)]
@@ -23,8 +21,8 @@ pub struct Collected {
     pub experiment: ExperimentRecord,
     /// Its runs, in the plan's order.
     pub runs: Vec<CollectedRun>,
-    /// The runs of the teachers that kdx trained for it.
-    pub teachers: Vec<CollectedRun>,
+    /// Further runs that those need, and what for.
+    pub needs: Vec<(Purpose, CollectedRun)>,
 }
 
 /// What was found of one run.
@@ -80,15 +78,21 @@ impl Collected {
         if experiment.runs.is_empty() {
             return Err(ReportError::NoRuns { name: experiment.name });
         }
-        let student = |run: &PlannedRun| {
-            CollectedRun::read(store.run_dir(RunRole::Student, &run.run_id), &run.run_id, run.point.clone())
+        let mut needs = Vec::new();
+        let mut stages = HashMap::new();
+        for need in &experiment.needs {
+            let dir = store.run_dir(&need.run_id);
+            let run = CollectedRun::read(dir, &need.run_id, BTreeMap::new(), &stages);
+            let stage = run.record.as_ref().map(|record| record.spec.stage().without_neutral());
+            stages.extend(stage.map(|stage| (need.run_id.clone(), stage)));
+            needs.push((need.purpose, run));
+        }
+        let point = |run: &PlannedRun| {
+            CollectedRun::read(store.run_dir(&run.run_id), &run.run_id, run.point.clone(), &stages)
         };
-        let teacher =
-            |id: &RunId| CollectedRun::read(store.run_dir(RunRole::Teacher, id), id, BTreeMap::new());
-        let mut runs: Vec<_> = experiment.runs.par_iter().map(student).collect();
+        let mut runs: Vec<_> = experiment.runs.par_iter().map(point).collect();
         complete_untried(&mut runs);
-        let teachers = experiment.teachers.iter().map(teacher).collect();
-        Ok(Self { experiment, runs, teachers })
+        Ok(Self { experiment, runs, needs })
     }
 
     /// The measurements of all runs, in the plan's order, to `each`. A run whose measurements
@@ -117,17 +121,21 @@ impl Collected {
         self.runs.iter().map(CollectedRun::weighs_labels_alone).collect()
     }
 
-    /// Runs and teachers that cannot be read, with what is wrong.
+    /// Runs that cannot be read, with what is wrong.
     pub fn damaged(&self) -> impl Iterator<Item = (&RunId, &str)> {
-        self.runs.iter().chain(&self.teachers).filter_map(|run| match &run.standing {
+        self.all().filter_map(|run| match &run.standing {
             Standing::Damaged(reason) => Some((&run.run_id, reason.as_str())),
             Standing::State(_) => None,
         })
     }
 
+    fn all(&self) -> impl Iterator<Item = &CollectedRun> {
+        self.runs.iter().chain(self.needs.iter().map(|(_, run)| run))
+    }
+
     /// The last change of any run, RFC 3339 in UTC; none if no run was tried.
     pub fn updated(&self) -> Option<&str> {
-        let updated = self.runs.iter().chain(&self.teachers).filter_map(|run| run.status.as_ref());
+        let updated = self.all().filter_map(|run| run.status.as_ref());
         updated
             .map(|status| status.updated.as_str())
             .max_by_key(|text| (humantime::parse_rfc3339(text).ok(), *text))
@@ -135,7 +143,13 @@ impl Collected {
 }
 
 impl CollectedRun {
-    fn read(dir: RunDir, run_id: &RunId, point: BTreeMap<String, Value>) -> Self {
+    /// Reads a run; `stages` are those of the runs that it needs.
+    fn read(
+        dir: RunDir,
+        run_id: &RunId,
+        point: BTreeMap<String, Value>,
+        stages: &HashMap<RunId, Stage>,
+    ) -> Self {
         let mut run = Self {
             run_id: run_id.clone(),
             config: point.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -146,13 +160,13 @@ impl CollectedRun {
             summary: None,
             dir,
         };
-        if let Err(error) = run.fill() {
+        if let Err(error) = run.fill(stages) {
             run.damage(error.to_string());
         }
         run
     }
 
-    fn fill(&mut self) -> Result<(), StoreError> {
+    fn fill(&mut self, stages: &HashMap<RunId, Stage>) -> Result<(), StoreError> {
         let status = self.dir.status()?;
         let record = match self.dir.record() {
             Ok(record) => record,
@@ -160,7 +174,8 @@ impl CollectedRun {
             Err(error) if is_not_found(&error) && status.is_none() => return Ok(()),
             Err(error) => return Err(error),
         };
-        if let Ok(Value::Object(config)) = serde_json::to_value(record.config.without_neutral()) {
+        let declared = record.spec.stage().without_neutral().declared(|id| stages.get(id).cloned());
+        if let Ok(Value::Object(config)) = serde_json::to_value(declared) {
             self.config = flatten(&config);
         }
         self.record = Some(record);
@@ -195,22 +210,31 @@ impl CollectedRun {
     /// Whether there is no soft loss at all: the declared baseline.
     fn has_no_soft_loss(&self) -> bool {
         match &self.record {
-            Some(record) => record.config.teacher.is_none() || record.config.loss.kind == LossKind::None,
+            Some(record) => {
+                let stage = record.spec.stage();
+                stage.teachers.is_empty() || stage.loss.kind == LossKind::None
+            }
             None => self.config.iter().any(|(k, v)| k == KIND && v.as_str() == Some(NO_SOFT_LOSS)),
         }
     }
 
     /// Whether the soft loss weighs nothing.
     fn weighs_labels_alone(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.config.loss.hard_weight() >= 1.0)
+        self.record.as_ref().is_some_and(|record| record.spec.stage().loss.hard_weight() >= 1.0)
     }
 
     /// The seed of its training, where it is known.
     pub fn seed(&self) -> Option<u64> {
         match &self.record {
-            Some(record) => Some(record.config.train.seed),
+            Some(record) => Some(record.spec.stage().train.seed),
             None => self.point.get(SEED).and_then(Value::as_u64),
         }
+    }
+
+    /// The run that it needs for a purpose.
+    pub fn needed_run(&self, purpose: Purpose) -> Option<&RunId> {
+        let spec = &self.record.as_ref()?.spec;
+        spec.needs().into_iter().find(|run| spec.stage().purpose_of(run) == Some(purpose))
     }
 
     /// Why it has no figures, where something went wrong.

@@ -10,6 +10,7 @@ use super::grid::{Axis, LABELS_ALONE};
 use super::plots::Plot;
 use super::relevance::{KIND, counts};
 use super::statistics::Sample;
+use crate::spec::{ModelSource, Purpose};
 use crate::store::{Evaluation, RunState};
 
 /// A page.
@@ -39,6 +40,8 @@ pub struct Page {
     pub runs: Table,
     /// Teachers.
     pub teachers: Table,
+    /// The models that runs start from.
+    pub starts: Table,
     /// Runs that failed, diverged or cannot be read.
     pub failures: Table,
     /// Runs that a search gave up.
@@ -148,7 +151,8 @@ impl Page {
             configurations: configurations(evidence),
             figures: plots.iter().map(figure).collect(),
             runs: runs(evidence),
-            teachers: teachers(evidence),
+            teachers: models(evidence, Purpose::Teacher),
+            starts: models(evidence, Purpose::Start),
             failures: failures(evidence),
             stopped: stopped(evidence),
         }
@@ -320,7 +324,7 @@ fn runs(evidence: &Evidence) -> Table {
     table
 }
 
-struct Teacher {
+struct Model {
     name: String,
     status: &'static str,
     parameters: Option<f64>,
@@ -329,19 +333,22 @@ struct Teacher {
     students: usize,
 }
 
-fn teachers(evidence: &Evidence) -> Table {
+/// The models that runs learn from, or that they start from.
+fn models(evidence: &Evidence, purpose: Purpose) -> Table {
     let collected = evidence.collected;
-    let mut found: Vec<Teacher> = Vec::new();
-    for teacher in &collected.teachers {
+    let mut found: Vec<Model> = Vec::new();
+    for (_, teacher) in collected.needs.iter().filter(|(what_for, _)| *what_for == purpose) {
         let summary = teacher.summary.as_ref();
-        let is_of = |run: &&CollectedRun| {
-            run.record.as_ref().is_some_and(|r| r.teacher_run.as_ref() == Some(&teacher.run_id))
-        };
+        let is_of = |run: &&CollectedRun| run.needed_run(purpose) == Some(&teacher.run_id);
         let students: Vec<_> = collected.runs.iter().filter(is_of).collect();
         // A teacher that was trained without held-out data of its own is measured by its students.
-        let by_students =
-            students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone());
-        found.push(Teacher {
+        let by_students = match purpose {
+            Purpose::Teacher => {
+                students.iter().filter_map(|r| r.summary.as_ref()).find_map(|s| s.teacher_validation.clone())
+            }
+            Purpose::Start => None,
+        };
+        found.push(Model {
             name: format!("trained by kdx, run {}", teacher.run_id.0.chars().take(8).collect::<String>()),
             status: teacher.standing.as_str(),
             parameters: summary.map(|s| s.parameters as f64),
@@ -351,13 +358,16 @@ fn teachers(evidence: &Evidence) -> Table {
         });
     }
     for run in &collected.runs {
-        let Some(path) = run.record.as_ref().and_then(|r| r.config.teacher.as_ref()?.path.as_ref()) else {
-            continue;
+        let Some(stage) = run.record.as_ref().map(|record| record.spec.stage()) else { continue };
+        let model = match purpose {
+            Purpose::Teacher => stage.teachers.first().map(|teacher| &teacher.model),
+            Purpose::Start => stage.start.model(),
         };
+        let Some(path) = model.and_then(ModelSource::directory) else { continue };
         let name = path.display().to_string();
         let summary = run.summary.as_ref();
         let index = found.iter().position(|t| t.name == name).unwrap_or_else(|| {
-            found.push(Teacher {
+            found.push(Model {
                 name,
                 status: "given",
                 parameters: None,
@@ -369,20 +379,26 @@ fn teachers(evidence: &Evidence) -> Table {
         });
         let teacher = &mut found[index];
         teacher.students += 1;
-        teacher.parameters =
-            teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
-        teacher.figures = teacher.figures.take().or(summary.and_then(|s| s.teacher_validation.clone()));
+        if purpose == Purpose::Teacher {
+            teacher.parameters =
+                teacher.parameters.or(summary.and_then(|s| s.teacher_parameters).map(|n| n as f64));
+            teacher.figures = teacher.figures.take().or(summary.and_then(|s| s.teacher_validation.clone()));
+        }
     }
 
-    let mut table = Table { caption: "Teachers".to_owned(), ..Table::default() };
-    table.column("teacher", false, "");
+    let (caption, runs) = match purpose {
+        Purpose::Teacher => ("Teachers", "runs of this experiment that learn from it"),
+        Purpose::Start => ("Starts", "runs of this experiment that start from it"),
+    };
+    let mut table = Table { caption: caption.to_owned(), ..Table::default() };
+    table.column(purpose.as_str(), false, "");
     table.column("status", false, "");
     table.column("parameters", true, "");
     table.column("hard loss", true, "held out, nats a token");
     table.column("accuracy", true, "positions where the most likely token is the label");
     table.column("perplexity", true, "exp of the hard loss");
     table.column("training time", true, "");
-    table.column("students", true, "runs of this experiment that learn from it");
+    table.column("students", true, runs);
     for teacher in found {
         let figures = teacher.figures.as_ref();
         let cells = vec![
@@ -442,16 +458,16 @@ fn failures(evidence: &Evidence) -> Table {
         matches!(run.standing, Standing::Damaged(_) | Standing::State(RunState::Failed | RunState::Diverged))
     };
     let collected = evidence.collected;
-    for (run, is_teacher) in collected
+    for (run, purpose) in collected
         .runs
         .iter()
-        .map(|run| (run, false))
-        .chain(collected.teachers.iter().map(|run| (run, true)))
+        .map(|run| (run, None))
+        .chain(collected.needs.iter().map(|(purpose, run)| (run, Some(*purpose))))
         .filter(|(run, _)| went_wrong(run))
     {
         let at = run.summary.as_ref().and_then(|s| s.diverged_at).map(|step| format!("at step {step}"));
         let reason = run.reason().map(str::to_owned).or(at).unwrap_or_else(|| "not recorded".to_owned());
-        let label = if is_teacher { "teacher".to_owned() } else { run_label(evidence, run) };
+        let label = purpose.map_or_else(|| run_label(evidence, run), |purpose| purpose.as_str().to_owned());
         let cells = vec![
             Entry::text(run.run_id.0.clone()),
             Entry::text(label),

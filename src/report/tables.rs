@@ -8,6 +8,7 @@ use super::ReportError;
 use super::collect::{Collected, CollectedRun};
 use super::flatten::{column, union_of_keys};
 use super::grid::BASELINE;
+use crate::spec::Purpose;
 use crate::store::{Evaluation, MetricRow, RunId, RunSummary, Split};
 
 /// Held-out cross-entropy on the labels, nats a token: what the pages rank by.
@@ -56,7 +57,8 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
         teacher("teacher/perplexity", runs, |v| v.perplexity),
         teacher("teacher/accuracy", runs, |v| v.accuracy),
         summary("teacher_parameters", runs, |s| s.teacher_parameters),
-        text("teacher_run", runs, |run| Some(run.record.as_ref()?.teacher_run.as_ref()?.0.clone())),
+        text("teacher_run", runs, |run| run.needed_run(Purpose::Teacher).map(|id| id.0.clone())),
+        text("start_run", runs, |run| run.needed_run(Purpose::Start).map(|id| id.0.clone())),
         Column::new(BASELINE.into(), collected.baselines()),
         summary("steps", runs, |s| Some(s.steps)),
         summary("epochs", runs, |s| Some(s.epochs)),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::plan::Job;
-use crate::store::{RunId, RunState};
+use crate::spec::{Purpose, RunId};
+use crate::store::RunState;
 
 /// The longest wait before a run is tried again.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
@@ -34,8 +35,8 @@ enum Standing {
 #[derive(Debug)]
 struct Entry {
     job: Job,
-    /// The teacher that must finish before it, where this sweep trains it.
-    teacher: Option<usize>,
+    /// The jobs of this sweep that must finish before it.
+    needs: Vec<usize>,
     standing: Standing,
     /// Attempts of this sweep, the one that runs included.
     tries: u32,
@@ -67,8 +68,8 @@ impl Board {
             jobs.iter().enumerate().map(|(index, job)| (job.id().clone(), index)).collect();
         let waiting = || Standing::Waiting { not_before: None };
         let entry = |job: Job| {
-            let teacher = job.record.teacher_run.as_ref().and_then(|id| by_id.get(id).copied());
-            Entry { job, teacher, standing: waiting(), tries: 0, alone: false }
+            let needs = job.record.spec.needs().into_iter().filter_map(|id| by_id.get(id).copied()).collect();
+            Entry { job, needs, standing: waiting(), tries: 0, alone: false }
         };
         Self { entries: jobs.into_iter().map(entry).collect(), by_id, attempts }
     }
@@ -98,7 +99,7 @@ impl Board {
         matches!(self.entries[index].standing, Standing::Running)
     }
 
-    /// Whether a job waits for its turn, its teacher or another attempt.
+    /// Whether a job waits for its turn, for what it needs, or for another attempt.
     pub fn is_waiting(&self, index: usize) -> bool {
         matches!(self.entries[index].standing, Standing::Waiting { .. })
     }
@@ -122,24 +123,31 @@ impl Board {
                 Standing::Waiting { not_before } => not_before.is_none_or(|time| time <= now),
                 Standing::Running | Standing::Done { .. } => false,
             };
-            let teacher = || self.entries[*index].teacher.map(|teacher| &self.entries[teacher].standing);
-            is_due && matches!(teacher(), None | Some(Standing::Done { state: RunState::Finished, .. }))
+            let is_finished = |&need: &usize| {
+                matches!(self.entries[need].standing, Standing::Done { state: RunState::Finished, .. })
+            };
+            is_due && self.entries[*index].needs.iter().all(is_finished)
         };
         let mut ready: Vec<usize> = (0..self.len()).filter(is_ready).collect();
         ready.sort_by_key(|&index| self.entries[index].alone);
         ready
     }
 
-    /// Waiting jobs whose teacher has ended without a model, each with the reason why it can never run.
+    /// Waiting jobs of which something that they need has ended without a model, each with the reason why it can
+    /// never run. What waits for one of them follows once that is settled.
     pub fn hopeless(&self) -> Vec<(usize, String)> {
         let reason = |index: usize| {
-            let teacher = self.entries[index].teacher.filter(|_| self.is_waiting(index))?;
-            match &self.entries[teacher].standing {
-                Standing::Done { state, .. } if *state != RunState::Finished => {
-                    Some((index, format!("its teacher {} {}", self.job(teacher).id(), state.as_str())))
+            let entry = &self.entries[index];
+            entry.needs.iter().filter(|_| self.is_waiting(index)).find_map(|&need| {
+                match &self.entries[need].standing {
+                    Standing::Done { state, .. } if *state != RunState::Finished => {
+                        let stage = entry.job.record.spec.stage();
+                        let what = stage.purpose_of(self.job(need).id()).map_or("run", Purpose::as_str);
+                        Some((index, format!("its {what} {} {}", self.job(need).id(), state.as_str())))
+                    }
+                    _ => None,
                 }
-                _ => None,
-            }
+            })
         };
         (0..self.len()).filter_map(reason).collect()
     }
@@ -204,21 +212,26 @@ pub(super) mod tests {
 
     use super::*;
     use crate::schedule::Estimate;
-    use crate::store::{FORMAT_VERSION, RunRecord, RunRole};
+    use crate::schedule::plan::Part;
+    use crate::spec::{FORMAT_VERSION, RunConfig, RunRecord, RunSpec, Stage, TeacherConfig};
 
-    /// A job with a made-up cost.
+    /// A job with a made-up cost that learns from the model of another run.
     pub(in crate::schedule) fn job(id: &str, teacher: Option<&str>) -> Job {
+        job_of(id, None, teacher)
+    }
+
+    /// A job that starts from one run and learns from another.
+    fn job_of(id: &str, start: Option<&str>, teacher: Option<&str>) -> Job {
+        let run = |id: &str| RunId(id.to_owned());
+        let config = RunConfig { teacher: teacher.map(|_| TeacherConfig::default()), ..RunConfig::default() };
         Job {
             record: RunRecord {
                 format_version: FORMAT_VERSION,
-                run_id: RunId(id.to_owned()),
-                role: RunRole::Student,
-                config: crate::spec::RunConfig::default(),
-                teacher_run: teacher.map(|id| RunId(id.to_owned())),
+                run_id: run(id),
+                spec: RunSpec::train(Stage::new(&config, start.map(run), teacher.map(run))),
                 inputs: BTreeMap::new(),
             },
-            point: BTreeMap::new(),
-            is_baseline: false,
+            part: Part::Point { values: BTreeMap::new(), is_baseline: false },
             state: RunState::Planned,
             attempts: 0,
             estimate: Estimate {
@@ -255,6 +268,24 @@ pub(super) mod tests {
         assert!(!board.is_done());
         board.settle(2, RunState::Finished, None);
         assert!(board.is_done());
+    }
+
+    #[test]
+    fn a_chain_runs_link_by_link_and_falls_from_where_it_breaks() {
+        let chain =
+            || vec![job("t", None), job("a", Some("t")), job_of("b", Some("a"), Some("t")), job("c", None)];
+        let mut board = Board::new(chain(), 1);
+        assert_eq!(board.ready(), [0, 3]);
+        board.settle(0, RunState::Finished, None);
+        assert_eq!(board.ready(), [1, 3], "b still waits for a");
+        board.settle(1, RunState::Finished, None);
+        assert_eq!(board.ready(), [2, 3]);
+
+        let mut board = Board::new(chain(), 1);
+        board.settle(0, RunState::Finished, None);
+        board.settle(1, RunState::Diverged, None);
+        assert_eq!(board.hopeless(), [(2, "its start a diverged".to_owned())]);
+        assert_eq!(board.ready(), [3]);
     }
 
     #[test]

@@ -308,7 +308,6 @@ impl<'a> Dispatcher<'a> {
         let command = WorkerCommand {
             program: &self.options.program,
             store: &self.options.store,
-            role: job.record.role,
             id: job.id(),
             device,
             threads,

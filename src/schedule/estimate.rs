@@ -1,7 +1,7 @@
 //! What a run will cost, estimated before it runs: parameters, tokens, memory, time.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
@@ -12,7 +12,7 @@ use super::device::DeviceName;
 use super::gpu_memory::{GpuWork, gpu_memory};
 use crate::data::{self, DataError};
 use crate::model::{ModelConfig, ModelError};
-use crate::spec::{LossKind, RunConfig, SignalKind, SizeConfig};
+use crate::spec::{LossKind, ModelSource, RunId, RunRecord, SignalKind, SizeConfig, Stage, Start};
 use crate::store::RunSummary;
 
 /// Why a run's cost cannot be estimated; training it would fail for the same reason.
@@ -26,6 +26,10 @@ pub enum EstimateError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Model(#[from] Box<ModelError>),
+    /// A run whose model is needed, and of which nothing is known.
+    #[error("it needs the model of run {0}, which is not in the store")]
+    #[diagnostic(help("sweep the experiment that trains that run again, or name another one"))]
+    Unknown(RunId),
 }
 
 /// What one run will cost.
@@ -71,36 +75,53 @@ pub struct Estimator {
     data: HashMap<String, DataSize>,
     directories: HashMap<PathBuf, ModelConfig>,
     sizes: HashMap<(String, usize), ModelConfig>,
+    /// How the models of runs start that others need, and where they will be.
+    runs: HashMap<RunId, (Start, PathBuf)>,
 }
 
 impl Estimator {
     /// An estimator that keeps what tokenizing makes in `cache_dir`, where the runs find it.
     pub fn new(cache_dir: PathBuf) -> Self {
-        Self { cache_dir, data: HashMap::new(), directories: HashMap::new(), sizes: HashMap::new() }
+        Self {
+            cache_dir,
+            data: HashMap::new(),
+            directories: HashMap::new(),
+            sizes: HashMap::new(),
+            runs: HashMap::new(),
+        }
     }
 
-    /// What a run of this configuration will cost.
-    pub fn estimate(&mut self, config: &RunConfig) -> Result<Estimate, EstimateError> {
-        let data = self.data_size(config)?;
-        let teacher = match &config.teacher {
-            Some(teacher) => Some(self.model(teacher.path.as_ref(), &teacher.size, data.vocab_size)?),
+    /// Makes a run known that others need; its model will be in `model_dir`.
+    pub fn learn(&mut self, record: &RunRecord, model_dir: PathBuf) {
+        self.runs.insert(record.run_id.clone(), (record.spec.stage().start.clone(), model_dir));
+    }
+
+    /// What a run will cost that trains this stage.
+    ///
+    /// # Errors
+    /// Where it cannot be trained: its data or a model cannot be read, or do not go together.
+    pub fn estimate(&mut self, stage: &Stage) -> Result<Estimate, EstimateError> {
+        let data = self.data_size(stage)?;
+        let declared = stage.teachers.first();
+        let teacher = match declared {
+            Some(teacher) => Some(self.model_of(&teacher.model, data.vocab_size)?),
             None => None,
         };
         let vocab_size = data.vocab_size.or(teacher.as_ref().map(|t| t.vocab_size));
-        let student = self.model(config.student.path.as_ref(), &config.student.size, vocab_size)?;
+        let student = self.model_at_start(&stage.start, vocab_size)?;
 
-        let train = &config.train;
+        let train = &stage.train;
         let micro_batches = data.sequences.div_ceil(train.batch_size as u64).max(1);
         let steps_per_epoch = micro_batches.div_ceil(train.accumulation as u64);
         let steps = train.steps.map_or(train.epochs as u64 * steps_per_epoch, |steps| steps as u64);
         let tokens = (data.tokens as f64 * steps as f64 / steps_per_epoch as f64) as u64;
 
-        let evaluations = 1 + steps.checked_div(config.evaluate.every as u64).unwrap_or(0);
+        let evaluations = 1 + steps.checked_div(stage.evaluate.every as u64).unwrap_or(0);
         let forward = forward_flops(&student, data.longest);
         let evaluated = evaluations * data.validation_tokens;
         let taught = teacher.as_ref().map_or(0.0, |t| {
-            let signal = config.teacher.as_ref().map_or(SignalKind::Online, |teacher| teacher.signal);
-            let is_taught = config.loss.kind != LossKind::None;
+            let signal = declared.map_or(SignalKind::Online, |teacher| teacher.signal);
+            let is_taught = stage.loss.kind != LossKind::None;
             let trained = if is_taught { (tokens, data.tokens) } else { (0, 0) };
             let used = [trained, (evaluated, data.validation_tokens)];
             used.into_iter().map(|(used, split)| teacher_flops(t, signal, data.longest, used, split)).sum()
@@ -123,13 +144,13 @@ impl Estimator {
         })
     }
 
-    fn data_size(&mut self, config: &RunConfig) -> Result<DataSize, EstimateError> {
-        let fallback = config.tokenizer_fallbacks();
-        let key = format!("{}{fallback:?}", serde_json::to_string(&config.data).unwrap_or_default());
+    fn data_size(&mut self, stage: &Stage) -> Result<DataSize, EstimateError> {
+        let fallback = stage.tokenizer_fallbacks();
+        let key = serde_json::to_string(&(&stage.data, &fallback)).unwrap_or_default();
         if let Some(size) = self.data.get(&key) {
             return Ok(*size);
         }
-        let prepared = data::prepare(&config.data, &fallback, Some(&self.cache_dir)).map_err(Box::new)?;
+        let prepared = data::prepare(&stage.data, &fallback, Some(&self.cache_dir)).map_err(Box::new)?;
         let longest = prepared.train.sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
         let size = DataSize {
             vocab_size: prepared.vocab_size,
@@ -142,21 +163,55 @@ impl Estimator {
         Ok(size)
     }
 
-    fn model(
+    /// A model before the first step.
+    fn model_at_start(
         &mut self,
-        directory: Option<&PathBuf>,
+        start: &Start,
+        vocab_size: Option<usize>,
+    ) -> Result<ModelConfig, EstimateError> {
+        match start {
+            Start::Random(size) => self.model_of_size(size, vocab_size),
+            Start::Model { model, size, .. } => {
+                let config = self.model_of(model, vocab_size)?;
+                // Declared sizes go over those of the checkpoint, as when the run starts.
+                Ok(config.resized(size).map_err(Box::new)?)
+            }
+        }
+    }
+
+    /// A trained model; one that a run trains may not be there yet.
+    fn model_of(
+        &mut self,
+        model: &ModelSource,
+        vocab_size: Option<usize>,
+    ) -> Result<ModelConfig, EstimateError> {
+        let id = match model {
+            ModelSource::Directory(directory) => return self.model_in(directory),
+            ModelSource::Run(id) => id,
+        };
+        let Some((start, model_dir)) = self.runs.get(id).cloned() else {
+            return Err(EstimateError::Unknown(id.clone()));
+        };
+        if model_dir.join("config.json").exists() {
+            return self.model_in(&model_dir);
+        }
+        self.model_at_start(&start, vocab_size)
+    }
+
+    fn model_in(&mut self, directory: &Path) -> Result<ModelConfig, EstimateError> {
+        if let Some(config) = self.directories.get(directory) {
+            return Ok(config.clone());
+        }
+        let config = ModelConfig::read(directory).map_err(Box::new)?;
+        self.directories.insert(directory.to_owned(), config.clone());
+        Ok(config)
+    }
+
+    fn model_of_size(
+        &mut self,
         size: &SizeConfig,
         vocab_size: Option<usize>,
     ) -> Result<ModelConfig, EstimateError> {
-        if let Some(directory) = directory {
-            let config = match self.directories.get(directory) {
-                Some(config) => config.clone(),
-                None => ModelConfig::read(directory).map_err(Box::new)?,
-            };
-            self.directories.insert(directory.clone(), config.clone());
-            // Declared sizes go over those of the checkpoint, as when the run starts.
-            return Ok(config.resized(size).map_err(Box::new)?);
-        }
         let vocab_size = vocab_size.unwrap_or(0);
         let key = (serde_json::to_string(size).unwrap_or_default(), vocab_size);
         if let Some(config) = self.sizes.get(&key) {

@@ -31,7 +31,7 @@ pub use events::Event;
 pub use failure::{Exit, Failure};
 pub use follow::{Follower, Since};
 pub use host::serve;
-pub use plan::{Damaged, Job, Plan, PlanError, point_label};
+pub use plan::{Damaged, Job, Part, Plan, PlanError, point_label};
 pub use process::{Message, Worker, WorkerCommand, Workers};
 pub use search::Search;
 pub use slots::{Room, Slots};

@@ -9,11 +9,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::estimate::{Estimate, EstimateError, Estimator, Speed};
-use crate::experiment::{self, Experiment, ResolveError};
-use crate::store::{
-    ExperimentRecord, FORMAT_VERSION, Inspection, PlannedRun, RunDir, RunId, RunRecord, RunRole, RunState,
-    RunSummary, Store, StoreError,
-};
+use crate::experiment::{self, Experiment, ResolveError, Resolved};
+use crate::spec::{FORMAT_VERSION, NeededRun, PlannedRun, Purpose, RunId, RunRecord};
+use crate::store::digest::Digests;
+use crate::store::{ExperimentRecord, Inspection, RunDir, RunState, RunSummary, Store, StoreError};
 
 /// Why an experiment cannot be planned.
 #[derive(Debug, Error, Diagnostic)]
@@ -45,10 +44,8 @@ pub enum PlanError {
 pub struct Job {
     /// What the run is.
     pub record: RunRecord,
-    /// The values of the axes; empty for a teacher.
-    pub point: BTreeMap<String, Value>,
-    /// Whether others are held against it: nothing stops it early.
-    pub is_baseline: bool,
+    /// What the experiment has it for.
+    pub part: Part,
     /// Where it stood when the plan was made.
     pub state: RunState,
     /// Attempts so far.
@@ -59,24 +56,59 @@ pub struct Job {
     pub summary: Option<RunSummary>,
 }
 
+/// What an experiment has a run for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// A point of its grid.
+    Point {
+        /// The values of the axes.
+        values: BTreeMap<String, Value>,
+        /// Whether others are held against it: nothing stops it early.
+        is_baseline: bool,
+    },
+    /// Other runs need it.
+    Need(Purpose),
+}
+
 impl Job {
     /// The run's identity.
     pub fn id(&self) -> &RunId {
         &self.record.run_id
     }
 
-    /// The run in a few words: its point, or what teacher it is.
+    /// The run in a few words: its point, or what others need it for.
     pub fn label(&self) -> String {
-        match self.record.role {
-            RunRole::Teacher => format!("teacher {}", model_label(&self.record)),
-            RunRole::Student if self.point.is_empty() => "the only run".to_owned(),
-            RunRole::Student => point_label(&self.point),
+        match &self.part {
+            Part::Need(purpose) => format!("{} {}", purpose.as_str(), model_label(&self.record)),
+            Part::Point { values, .. } if values.is_empty() => "the only run".to_owned(),
+            Part::Point { values, .. } => point_label(values),
         }
+    }
+
+    /// What the run is for, in a word: `run` for a point of the grid, else what others need it for.
+    pub fn purpose(&self) -> &'static str {
+        match &self.part {
+            Part::Need(purpose) => purpose.as_str(),
+            Part::Point { .. } => "run",
+        }
+    }
+
+    /// The values of the axes; none of a run that others need.
+    pub fn point(&self) -> Option<&BTreeMap<String, Value>> {
+        match &self.part {
+            Part::Point { values, .. } => Some(values),
+            Part::Need(_) => None,
+        }
+    }
+
+    /// Whether others are held against it: nothing stops it early.
+    pub fn is_baseline(&self) -> bool {
+        matches!(self.part, Part::Point { is_baseline: true, .. })
     }
 
     /// Its directory.
     pub fn dir(&self, store: &Store) -> RunDir {
-        store.run_dir(self.record.role, self.id())
+        store.run_dir(self.id())
     }
 }
 
@@ -99,54 +131,29 @@ pub fn point_label(point: &BTreeMap<String, Value>) -> String {
 }
 
 fn model_label(record: &RunRecord) -> String {
-    let size = &record.config.student.size;
+    let size = record.spec.stage().start.size();
     match (size.hidden_size, size.layers) {
         (Some(hidden), Some(layers)) => format!("{hidden}×{layers}"),
         _ => record.run_id.to_string(),
     }
 }
 
-/// A run with its cost, and where it stands in the store.
-fn job(
-    record: RunRecord,
-    point: BTreeMap<String, Value>,
-    inspection: Inspection,
-    estimator: &mut Estimator,
-) -> Result<Job, PlanError> {
-    let estimate = estimator.estimate(&record.config).map_err(|source| PlanError::Estimate {
-        run: record.run_id.clone(),
-        label: point_label(&point),
-        source,
-    })?;
-    Ok(Job {
-        state: inspection.state,
-        attempts: inspection.attempts,
-        summary: inspection.summary,
-        record,
-        point,
-        is_baseline: false,
-        estimate,
-    })
-}
-
-fn speed(students: &[Job], teachers: &[Job]) -> Speed {
+fn speed(jobs: &[Job]) -> Speed {
     // What a search stopped has not cost what it was estimated to.
-    let done = students.iter().chain(teachers).filter(|job| job.state.is_done());
+    let done = jobs.iter().filter(|job| job.state.is_done());
     Speed::of(done.filter_map(|job| Some((&job.estimate, job.summary.as_ref()?))))
 }
 
-/// The runs of an experiment, the teachers they need, and where each stands.
+/// The runs of an experiment, the runs that those need, and where each stands.
 #[derive(Debug)]
 pub struct Plan {
     /// The experiment's record, as the store will hold it.
     pub experiment: ExperimentRecord,
-    /// The runs, in the experiment's order.
-    pub students: Vec<Job>,
-    /// Teachers that kdx trains, in the order of first need.
-    pub teachers: Vec<Job>,
+    /// All runs, each behind those that it needs: what is needed first, then the points in the experiment's order.
+    pub jobs: Vec<Job>,
     /// How fast this machine trains.
     pub speed: Speed,
-    /// Runs and teachers whose directories are damaged: they have to begin again.
+    /// Runs whose directories are damaged: they have to begin again.
     pub damaged: Vec<Damaged>,
 }
 
@@ -163,92 +170,111 @@ pub struct Damaged {
 
 impl Plan {
     /// Plans an experiment against what the store has. Writes nothing but caches.
+    ///
+    /// # Errors
+    /// Where a file that a run reads is not there, or a run cannot be trained.
     pub fn new(experiment: &Experiment, store: &Store) -> Result<Self, PlanError> {
-        let resolved = experiment::resolve(experiment, &store.cache_dir())?;
-        let records = resolved.students.iter().map(|(_, record)| record).chain(&resolved.teachers);
-        let dirs: Vec<_> =
-            records.map(|record| (&record.run_id, store.run_dir(record.role, &record.run_id))).collect();
-        let inspected = dirs.par_iter().map(|(id, dir)| Ok(((*id).clone(), dir.inspect()?)));
-        let mut inspections = inspected.collect::<Result<HashMap<RunId, Inspection>, StoreError>>()?;
-        let mut damaged = Vec::new();
-        let mut estimator = Estimator::new(store.cache_dir());
-        let mut job = |record: RunRecord, point| {
-            let dir = store.run_dir(record.role, &record.run_id);
-            let mut inspection = inspections.remove(&record.run_id).map_or_else(|| dir.inspect(), Ok)?;
-            if let Some(damage) = inspection.damage.take() {
-                damaged.push(Damaged { dir, run: record.run_id.clone(), damage });
-            }
-            job(record, point, inspection, &mut estimator)
-        };
-        let runs: Vec<PlannedRun> = resolved.students.iter().map(|(run, _)| run.clone()).collect();
-        let students = resolved
-            .students
-            .into_iter()
-            .map(|(run, record)| {
-                let is_baseline = resolved.baselines.contains(&run.run_id);
-                Ok(Job { is_baseline, ..job(record, run.point)? })
-            })
-            .collect::<Result<Vec<_>, PlanError>>()?;
-        let teachers = resolved
-            .teachers
-            .into_iter()
-            .map(|record| job(record, BTreeMap::new()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let speed = speed(&students, &teachers);
+        let mut digests = Digests::open(&store.cache_dir());
+        let resolved = experiment::resolve(
+            experiment,
+            experiment::Surrounding {
+                digest: &mut |path| digests.of_file(path),
+                find: &|name| Ok(store.find_run(name)?.record()?),
+            },
+        )?;
+        digests.save();
+        let Resolved { runs, baselines, needs } = resolved;
+        let planned: Vec<PlannedRun> = runs.iter().map(|(run, _)| run.clone()).collect();
+        let needs = needs.into_iter().map(|(purpose, record)| (record, Part::Need(purpose)));
+        let points = runs.into_iter().map(|(PlannedRun { run_id, point }, record)| {
+            (record, Part::Point { values: point, is_baseline: baselines.contains(&run_id) })
+        });
+        let parts: Vec<(RunRecord, Part)> = needs.chain(points).collect();
+        let (jobs, damaged) = plan_jobs(parts, store)?;
+        let speed = speed(&jobs);
         let experiment = ExperimentRecord {
             format_version: FORMAT_VERSION,
             name: experiment.name.clone(),
             source: experiment.source.display().to_string(),
             axes: experiment.axes.clone(),
-            runs,
-            teachers: teachers.iter().map(|t| t.id().clone()).collect(),
+            runs: planned,
+            needs: needed(&jobs),
             compare: experiment.compare.clone(),
         };
-        Ok(Self { experiment, students, teachers, speed, damaged })
+        Ok(Self { experiment, jobs, speed, damaged })
     }
 
     /// The plan of an experiment as the last sweep left it in the store; its files are not read.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
     pub fn of_store(name: &str, store: &Store) -> Result<Self, PlanError> {
         let experiment = store.experiment(name)?;
-        let mut damaged = Vec::new();
-        let mut estimator = Estimator::new(store.cache_dir());
-        let mut job = |role, id: &RunId, point| -> Result<Job, PlanError> {
-            let dir = store.run_dir(role, id);
-            let mut inspection = dir.inspect()?;
-            let record = dir.record()?;
-            if let Some(damage) = inspection.damage.take() {
-                damaged.push(Damaged { dir, run: id.clone(), damage });
-            }
-            job(record, point, inspection, &mut estimator)
-        };
-        let runs = experiment.runs.iter();
-        let students = runs.map(|run| job(RunRole::Student, &run.run_id, run.point.clone()));
-        let students = students.collect::<Result<Vec<_>, _>>()?;
-        let teachers = experiment.teachers.iter().map(|id| job(RunRole::Teacher, id, BTreeMap::new()));
-        let teachers = teachers.collect::<Result<Vec<_>, _>>()?;
-        let speed = speed(&students, &teachers);
-        Ok(Self { experiment, students, teachers, speed, damaged })
+        let record = |id: &RunId| store.run_dir(id).record();
+        let mut parts = Vec::new();
+        for NeededRun { run_id, purpose } in &experiment.needs {
+            parts.push((record(run_id)?, Part::Need(*purpose)));
+        }
+        for PlannedRun { run_id, point } in &experiment.runs {
+            parts.push((record(run_id)?, Part::Point { values: point.clone(), is_baseline: false }));
+        }
+        let (jobs, damaged) = plan_jobs(parts, store)?;
+        let speed = speed(&jobs);
+        Ok(Self { experiment, jobs, speed, damaged })
     }
 
-    /// What a sweep has to do: the teachers that an unfinished student needs, then the students,
-    /// the longest first, so that no long run is left alone at the end.
+    /// The points of the grid, in the experiment's order.
+    pub fn points(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| matches!(job.part, Part::Point { .. }))
+    }
+
+    /// The runs that others need, each before what needs it.
+    pub fn needs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| matches!(job.part, Part::Need(_)))
+    }
+
+    /// What a sweep has to do: the points that are not done, and whatever unfinished runs they need, directly or
+    /// through others. Those that most work waits for come first, so that no long chain is left alone at the end.
     pub fn pending(&self) -> Vec<Job> {
-        let mut students: Vec<Job> = self.students.iter().filter(|j| !j.state.is_done()).cloned().collect();
-        students.sort_by(|a, b| b.estimate.flops.total_cmp(&a.estimate.flops));
-        let needed: HashSet<&RunId> = students.iter().filter_map(|j| j.record.teacher_run.as_ref()).collect();
-        let mut teachers: Vec<Job> = self
-            .teachers
-            .iter()
-            .filter(|j| j.state != RunState::Finished && needed.contains(j.id()))
-            .cloned()
-            .collect();
-        teachers.sort_by(|a, b| b.estimate.flops.total_cmp(&a.estimate.flops));
-        teachers.append(&mut students);
-        teachers
+        let undone = self.points().filter(|job| !job.state.is_done());
+        self.chosen(&undone.map(|job| job.id().clone()).collect())
+    }
+
+    /// [`Self::pending`], of these runs and what they need alone.
+    pub fn chosen(&self, runs: &HashSet<RunId>) -> Vec<Job> {
+        let mut wanted = runs.clone();
+        // A job stands behind what it needs.
+        for job in self.jobs.iter().rev().filter(|job| job.state != RunState::Finished) {
+            if wanted.contains(job.id()) {
+                wanted.extend(job.record.spec.needs().into_iter().cloned());
+            }
+        }
+        let is_to_do = |job: &&Job| {
+            wanted.contains(job.id())
+                && match job.part {
+                    Part::Point { .. } => !job.state.is_done() || self.is_needed(job, &wanted),
+                    Part::Need(_) => job.state != RunState::Finished,
+                }
+        };
+        let jobs: Vec<Job> = self.jobs.iter().filter(is_to_do).cloned().collect();
+        in_order_of_chains(jobs)
+    }
+
+    /// Whether an unfinished run that is wanted waits for this one.
+    fn is_needed(&self, job: &Job, wanted: &HashSet<RunId>) -> bool {
+        job.state != RunState::Finished
+            && self.jobs.iter().any(|other| {
+                wanted.contains(other.id())
+                    && !other.state.is_done()
+                    && other.record.spec.needs().contains(&job.id())
+            })
     }
 
     /// Writes the experiment's record and a directory for every run that has none; first sets damaged runs
     /// aside, which then begin again, and says where to. Those that another process holds are left to it.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
     pub fn write(&self, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
         let mut aside = Vec::new();
         for Damaged { dir, .. } in &self.damaged {
@@ -256,7 +282,7 @@ impl Plan {
         }
         // Before the directories: one that no experiment names may be removed.
         store.write_experiment(&self.experiment)?;
-        for job in self.teachers.iter().chain(&self.students) {
+        for job in &self.jobs {
             let dir = job.dir(store);
             dir.create(&job.record)?;
             if job.state.is_done() {
@@ -268,6 +294,148 @@ impl Plan {
         store.flush()?;
         Ok(aside)
     }
+}
+
+/// The runs that none of the points is.
+fn needed(jobs: &[Job]) -> Vec<NeededRun> {
+    let need = |job: &Job| match job.part {
+        Part::Need(purpose) => Some(NeededRun { run_id: job.id().clone(), purpose }),
+        Part::Point { .. } => None,
+    };
+    jobs.iter().filter_map(need).collect()
+}
+
+/// The runs with their costs and where each stands, those that they need before them: also what unfinished ones
+/// of the store need in their turn.
+fn plan_jobs(parts: Vec<(RunRecord, Part)>, store: &Store) -> Result<(Vec<Job>, Vec<Damaged>), PlanError> {
+    let dirs: Vec<(RunId, RunDir)> =
+        parts.iter().map(|(record, _)| (record.run_id.clone(), store.run_dir(&record.run_id))).collect();
+    let inspected = dirs.par_iter().map(|(id, dir)| Ok((id.clone(), dir.inspect()?)));
+    let mut inspections = inspected.collect::<Result<HashMap<RunId, Inspection>, StoreError>>()?;
+    let parts = add_what_is_needed(parts, &mut inspections, store)?;
+    let mut estimator = Estimator::new(store.cache_dir());
+    let needed: HashSet<&RunId> = parts.iter().flat_map(|(record, _)| record.spec.needs()).collect();
+    for (record, _) in parts.iter().filter(|(record, _)| needed.contains(&record.run_id)) {
+        estimator.learn(record, store.run_dir(&record.run_id).model_dir());
+    }
+    let (mut jobs, mut damaged) = (Vec::with_capacity(parts.len()), Vec::new());
+    for (record, part) in parts {
+        let mut inspection = match inspections.remove(&record.run_id) {
+            Some(inspection) => inspection,
+            None => store.run_dir(&record.run_id).inspect()?,
+        };
+        if let Some(damage) = inspection.damage.take() {
+            let dir = store.run_dir(&record.run_id);
+            damaged.push(Damaged { dir, run: record.run_id.clone(), damage });
+        }
+        let Inspection { state, attempts, summary, .. } = inspection;
+        let estimate = estimator.estimate(record.spec.stage());
+        let job =
+            |estimate| Job { record: record.clone(), part: part.clone(), state, attempts, estimate, summary };
+        match estimate {
+            Ok(estimate) => jobs.push(job(estimate)),
+            Err(source) => {
+                let label = match &part {
+                    Part::Point { values, .. } => point_label(values),
+                    Part::Need(purpose) => purpose.as_str().to_owned(),
+                };
+                return Err(PlanError::Estimate { run: record.run_id, label, source });
+            }
+        }
+    }
+    Ok((jobs, damaged))
+}
+
+/// Adds the runs of the store that unfinished ones need and that are not there yet, and puts each behind what it
+/// needs.
+fn add_what_is_needed(
+    parts: Vec<(RunRecord, Part)>,
+    inspections: &mut HashMap<RunId, Inspection>,
+    store: &Store,
+) -> Result<Vec<(RunRecord, Part)>, StoreError> {
+    let mut known: HashSet<RunId> = parts.iter().map(|(record, _)| record.run_id.clone()).collect();
+    let mut found: Vec<(RunRecord, Part)> = Vec::new();
+    let mut open: Vec<RunRecord> = Vec::new();
+    let is_finished = |inspections: &HashMap<RunId, Inspection>, id: &RunId| {
+        inspections.get(id).is_some_and(|found| found.state == RunState::Finished)
+    };
+    for (record, part) in &parts {
+        if matches!(part, Part::Need(_)) && !is_finished(inspections, &record.run_id) {
+            open.push(record.clone());
+        }
+    }
+    while let Some(record) = open.pop() {
+        for id in record.spec.needs() {
+            if !known.insert(id.clone()) {
+                continue;
+            }
+            let dir = store.run_dir(id);
+            let inspection = dir.inspect()?;
+            let needed = dir.record()?;
+            let purpose = record.spec.stage().purpose_of(id).unwrap_or(Purpose::Teacher);
+            inspections.insert(id.clone(), inspection);
+            if !is_finished(inspections, id) {
+                open.push(needed.clone());
+            }
+            found.push((needed, Part::Need(purpose)));
+        }
+    }
+    found.extend(parts);
+    Ok(sort_by_needs(found))
+}
+
+/// Puts each run behind those that it needs; otherwise the order stays.
+fn sort_by_needs(parts: Vec<(RunRecord, Part)>) -> Vec<(RunRecord, Part)> {
+    let place: HashMap<RunId, usize> =
+        parts.iter().enumerate().map(|(index, (record, _))| (record.run_id.clone(), index)).collect();
+    let mut order = Vec::with_capacity(parts.len());
+    let mut is_placed = vec![false; parts.len()];
+    for index in 0..parts.len() {
+        // Needs that were not looked at yet lie on top. An id is a hash over those of the needs, so there is no
+        // circle.
+        let mut stack = vec![index];
+        while let Some(&top) = stack.last() {
+            if is_placed[top] {
+                stack.pop();
+                continue;
+            }
+            let needs = parts[top].0.spec.needs();
+            let missing: Vec<usize> = needs
+                .into_iter()
+                .filter_map(|id| place.get(id).copied())
+                .filter(|&need| !is_placed[need] && !stack.contains(&need))
+                .collect();
+            if missing.is_empty() {
+                is_placed[top] = true;
+                order.push(top);
+                stack.pop();
+            } else {
+                stack.extend(missing);
+            }
+        }
+    }
+    let mut parts: Vec<Option<(RunRecord, Part)>> = parts.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|index| parts[index].take()).collect()
+}
+
+/// Sorts jobs by the work of the longest chain that begins with each, the longest first. So a job stands behind
+/// what it needs, too.
+fn in_order_of_chains(jobs: Vec<Job>) -> Vec<Job> {
+    let place: HashMap<&RunId, usize> =
+        jobs.iter().enumerate().map(|(index, job)| (job.id(), index)).collect();
+    let mut chains: Vec<f64> = jobs.iter().map(|job| job.estimate.flops).collect();
+    // Jobs come behind what they need, so from the back every chain is whole before it is added to.
+    for (index, job) in jobs.iter().enumerate().rev() {
+        for need in job.record.spec.needs() {
+            if let Some(&need) = place.get(need) {
+                chains[need] = chains[need].max(jobs[need].estimate.flops + chains[index]);
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by(|&a, &b| chains[b].total_cmp(&chains[a]));
+    let mut jobs: Vec<Option<Job>> = jobs.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|index| jobs[index].take()).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::device::DeviceName;
 use super::events::Event;
 use super::failure::Exit;
 use super::host::{Guest, Host};
-use crate::store::{RunId, RunRole, Store, StoreError};
+use crate::spec::RunId;
+use crate::store::{Store, StoreError};
 
 /// What reaches the dispatcher's event loop.
 #[derive(Debug)]
@@ -44,8 +45,6 @@ pub struct WorkerCommand<'a> {
     pub program: &'a Path,
     /// The store that holds the run.
     pub store: &'a Store,
-    /// Student or teacher.
-    pub role: RunRole,
     /// The run.
     pub id: &'a RunId,
     /// Where to train.
@@ -135,7 +134,7 @@ impl Worker {
         slot: usize,
         messages: Sender<Message>,
     ) -> Result<Self, StoreError> {
-        let log_path = command.store.run_dir(command.role, command.id).log_path();
+        let log_path = command.store.run_dir(command.id).log_path();
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -143,7 +142,7 @@ impl Worker {
             .map_err(StoreError::io("write", &log_path))?;
         let mut process = worker_process(command);
         process
-            .args(["--role", command.role.as_str(), "--run", &command.id.0])
+            .args(["--run", &command.id.0])
             .args(command.until.map(|step| format!("--until={step}")))
             .stderr(log);
         let mut child = process.spawn().map_err(StoreError::io("start", command.program))?;

@@ -17,9 +17,8 @@ use super::events::Event;
 use super::host;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
 use crate::interrupt::Interrupt;
-use crate::store::{
-    FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, Store, StoreError,
-};
+use crate::spec::{FORMAT_VERSION, ModelSource, RunId, RunRecord};
+use crate::store::{MetricRow, RunDir, RunState, RunStatus, Store, StoreError};
 
 /// Why a worker could not do its run.
 #[derive(Debug, Error, Diagnostic)]
@@ -43,8 +42,6 @@ pub enum WorkerError {
 pub struct Task<'a> {
     /// The store that holds the run.
     pub store: &'a Store,
-    /// Student or teacher.
-    pub role: RunRole,
     /// The run.
     pub id: &'a RunId,
     /// Where to train.
@@ -108,8 +105,8 @@ fn attempt(
     supervision: Supervision,
     stop: &Arc<Interrupt>,
 ) -> Result<(RunState, Option<String>), WorkerError> {
-    let Task { store, role, id, device, .. } = *task;
-    let Some(dir) = store.run_dir(role, id).try_acquire()? else { return Ok((RunState::Running, None)) };
+    let Task { store, id, device, .. } = *task;
+    let Some(dir) = store.run_dir(id).try_acquire()? else { return Ok((RunState::Running, None)) };
     let record = dir.record()?;
     // Done by another sweep between the planning and now.
     let before = dir.status()?;
@@ -197,10 +194,12 @@ fn train(
         device.check()?;
     }
     super::device::keep_kernels(&store.cache_dir(), device);
+    let stage = record.spec.stage();
     let job = Job {
         record,
         dir,
-        teacher_dir: teacher_dir(store, record),
+        start_dir: stage.start.model().map(|model| model_dir(store, model)),
+        teacher_dirs: stage.teachers.iter().map(|teacher| model_dir(store, &teacher.model)).collect(),
         cache_dir: &store.cache_dir(),
         device: device.to_burn()?,
         until,
@@ -208,11 +207,11 @@ fn train(
     Ok(distill::train(&job, &mut Reporter { supervision, prepared: None }, stop)?)
 }
 
-/// The Hugging Face directory of the run's teacher.
-fn teacher_dir(store: &Store, record: &RunRecord) -> Option<PathBuf> {
-    match &record.teacher_run {
-        Some(id) => Some(store.run_dir(RunRole::Teacher, id).model_dir()),
-        None => record.config.teacher.as_ref()?.path.clone(),
+/// The Hugging Face directory of a model.
+fn model_dir(store: &Store, model: &ModelSource) -> PathBuf {
+    match model {
+        ModelSource::Directory(path) => path.clone(),
+        ModelSource::Run(id) => store.run_dir(id).model_dir(),
     }
 }
 

@@ -78,8 +78,8 @@ pub(crate) const CONDITIONAL: [Conditional; 23] = [
     ),
     only(
         "student.partial",
-        "it counts with `student.path`",
-        |c| c.student.path.is_some(),
+        "it counts with `student.path` or `student.run`",
+        |c| c.student.path.is_some() || c.student.run.is_some(),
         |c| {
             c.student.partial = false;
         },
@@ -167,10 +167,12 @@ pub(crate) fn canonicalize(config: &mut RunConfig) {
     }
     canonicalize_paths(&mut config.data.train);
     canonicalize_paths(&mut config.data.validation);
-    if config.student.path.is_none() {
+    if config.student.path.is_none() && config.student.run.is_none() {
         fill_in(&mut config.student.size);
     }
-    if let Some(teacher) = config.teacher.as_mut().filter(|teacher| teacher.path.is_none()) {
+    if let Some(teacher) =
+        config.teacher.as_mut().filter(|teacher| teacher.path.is_none() && teacher.run.is_none())
+    {
         fill_in(&mut teacher.size);
         teacher.train.get_or_insert_default();
         teacher.optimizer.get_or_insert_default();

@@ -97,7 +97,7 @@ pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Resul
         format_version: u64,
     }
     let version: Versioned = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
-    if version.format_version != u64::from(FORMAT_VERSION) {
+    if !(1..=u64::from(FORMAT_VERSION)).contains(&version.format_version) {
         return Err(StoreError::Version {
             path: path.to_owned(),
             found: version.format_version,

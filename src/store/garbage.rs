@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::inspect::SET_ASIDE;
 use super::lease::LeaseTimes;
 use super::leftovers::{Leftover, leftovers};
-use super::records::{RunId, RunRole};
+use super::records::RunId;
 use super::run_dir::RunDir;
 use super::{Store, entries};
 
@@ -24,7 +24,7 @@ pub struct Garbage {
 /// Why something is not needed.
 #[derive(Debug, Clone)]
 pub enum GarbageKind {
-    /// No experiment has this run, and no run has this teacher.
+    /// No experiment has this run, and no run needs it.
     Run(RunDir),
     /// The run is done.
     Checkpoint(RunDir),
@@ -75,34 +75,37 @@ impl Store {
     /// Where something cannot be read: while it is not known which runs an experiment has, none is garbage.
     pub fn garbage(&self, runs: bool) -> Result<Vec<Garbage>, StoreError> {
         // Directories before experiments: a sweep writes its experiment before its directories.
-        let students = self.run_ids(RunRole::Student)?;
-        let teachers = self.run_ids(RunRole::Teacher)?;
+        let ids = self.run_ids()?;
         let mut named: HashSet<RunId> = HashSet::new();
         for name in self.experiments()? {
-            let experiment = self.experiment(&name)?;
-            named.extend(experiment.runs.into_iter().map(|run| run.run_id).chain(experiment.teachers));
+            named.extend(self.experiment(&name)?.run_ids().cloned());
         }
         let mut garbage = Vec::new();
         let mut kept = Vec::new();
-        for id in students {
-            let dir = self.run_dir(RunRole::Student, &id);
-            let is_done = || dir.state().is_ok_and(|state| state.is_done());
-            if !named.contains(&id) && (runs || !is_done()) && dir.owner()?.is_none() {
-                garbage.push(GarbageKind::Run(dir));
-            } else {
-                // A run that cannot be read names no teacher: it will begin again from an experiment.
-                named.extend(dir.record().ok().and_then(|record| record.teacher_run));
+        // First what is kept for itself, then what that needs, and so on; the rest nobody needs.
+        let mut rest: Vec<RunDir> = ids.iter().map(|id| self.run_dir(id)).collect();
+        loop {
+            let before = rest.len();
+            let mut others = Vec::new();
+            for dir in rest {
+                let is_done = || dir.state().is_ok_and(|state| state.is_done());
+                let is_named = dir.id().is_some_and(|id| named.contains(&id));
+                if !is_named && (runs || !is_done()) && dir.owner()?.is_none() {
+                    others.push(dir);
+                    continue;
+                }
+                // A run that cannot be read names none: it will begin again from an experiment.
+                if let Ok(record) = dir.record() {
+                    named.extend(record.spec.needs().into_iter().cloned());
+                }
                 kept.push(dir);
             }
-        }
-        for id in teachers {
-            let dir = self.run_dir(RunRole::Teacher, &id);
-            if !named.contains(&id) && dir.owner()?.is_none() {
-                garbage.push(GarbageKind::Run(dir));
-            } else {
-                kept.push(dir);
+            rest = others;
+            if rest.len() == before {
+                break;
             }
         }
+        garbage.extend(rest.into_iter().map(GarbageKind::Run));
         for dir in &kept {
             let is_done = || dir.status().ok().flatten().is_some_and(|status| status.state.is_done());
             if dir.checkpoint().path().exists() && is_done() {
@@ -145,7 +148,7 @@ impl Store {
     fn shared_directories(&self) -> Vec<PathBuf> {
         let cache = self.cache_dir();
         let mut places = vec![self.root().to_owned(), self.experiments_dir(), cache.clone()];
-        places.extend([RunRole::Student, RunRole::Teacher].map(|role| self.role_dir(role)));
+        places.extend(self.run_places());
         let below = fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
         places.extend(below.filter(|path| path.is_dir()));
         places
@@ -153,8 +156,7 @@ impl Store {
 
     fn set_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut found = Vec::new();
-        for role in [RunRole::Student, RunRole::Teacher] {
-            let directory = self.role_dir(role);
+        for directory in self.run_places() {
             let names = entries(&directory, |name| name.starts_with(SET_ASIDE))?;
             found.extend(names.into_iter().map(|name| directory.join(name)));
         }

@@ -4,8 +4,7 @@
 //! runs/                     the store: `--store DIR` or KDX_STORE
 //!   experiments/NAME.json   the newest plan of each experiment
 //!   experiments/NAME.search.jsonl   what its search decided, see [`SearchLog`]
-//!   students/RUN_ID/        run directories, see [`RunDir`]
-//!   teachers/RUN_ID/        run directories of the teachers that kdx trained
+//!   runs/RUN_ID/            run directories, see [`RunDir`]; version 1 had students/ and teachers/, which are read
 //!   slurm/NAME/             what was submitted to Slurm for an experiment
 //!   cache/                  what can be made again: tokens, teacher signals, digests
 //! ```
@@ -57,8 +56,9 @@ impl Store {
     }
 
     /// The directory of a run, there or not.
-    pub fn run_dir(&self, role: RunRole, id: &RunId) -> RunDir {
-        RunDir::new(self.role_dir(role).join(&id.0))
+    pub fn run_dir(&self, id: &RunId) -> RunDir {
+        let [now, before @ ..] = self.run_places().map(|place| place.join(&id.0));
+        RunDir::new(before.into_iter().find(|path| path.exists()).unwrap_or(now))
     }
 
     /// Makes all that was written into the store outlive a power cut.
@@ -79,11 +79,9 @@ impl Store {
         self.root.join("slurm").join(experiment)
     }
 
-    fn role_dir(&self, role: RunRole) -> PathBuf {
-        self.root.join(match role {
-            RunRole::Student => "students",
-            RunRole::Teacher => "teachers",
-        })
+    /// Where run directories are: first the place of new ones, then those of version 1.
+    fn run_places(&self) -> [PathBuf; 3] {
+        ["runs", "students", "teachers"].map(|name| self.root.join(name))
     }
 
     fn experiments_dir(&self) -> PathBuf {
@@ -134,20 +132,22 @@ impl Store {
         Ok(names.into_iter().filter_map(|n| n.strip_suffix(".json").map(str::to_owned)).collect())
     }
 
-    /// Ids of the runs of one role, sorted.
-    pub fn run_ids(&self, role: RunRole) -> Result<Vec<RunId>, StoreError> {
-        Ok(entries(&self.role_dir(role), is_visible)?.into_iter().map(RunId).collect())
+    /// Ids of all runs, sorted.
+    pub fn run_ids(&self) -> Result<Vec<RunId>, StoreError> {
+        let mut ids = Vec::new();
+        for place in self.run_places() {
+            ids.extend(entries(&place, is_visible)?.into_iter().map(RunId));
+        }
+        ids.sort();
+        Ok(ids)
     }
 
     /// Finds a run by the first digits of its id.
     pub fn find_run(&self, prefix: &str) -> Result<RunDir, StoreError> {
-        let mut found = Vec::new();
-        for role in [RunRole::Student, RunRole::Teacher] {
-            let ids = self.run_ids(role)?;
-            found.extend(ids.iter().filter(|id| id.0.starts_with(prefix)).map(|id| self.run_dir(role, id)));
-        }
-        match found.as_slice() {
-            [run] if !prefix.is_empty() => Ok(run.clone()),
+        let ids = self.run_ids()?;
+        let mut found = ids.iter().filter(|id| id.0.starts_with(prefix));
+        match (found.next(), found.next()) {
+            (Some(id), None) if !prefix.is_empty() => Ok(self.run_dir(id)),
             _ => Err(StoreError::NoRun { id: prefix.to_owned(), root: self.root.clone() }),
         }
     }

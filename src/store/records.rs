@@ -1,12 +1,9 @@
 //! What the files of a run directory hold. Every file carries `format_version`.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::spec::CompareConfig;
-pub use crate::spec::{FORMAT_VERSION, RunId, RunRecord, RunRole};
+pub use crate::spec::{FORMAT_VERSION, NeededRun, PlannedRun, Purpose, RunId, RunRecord};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,6 +177,7 @@ pub struct RunSummary {
 
 /// `experiments/NAME.json`: the newest plan of an experiment. Replaced as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredExperiment")]
 pub struct ExperimentRecord {
     /// See [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -191,17 +189,39 @@ pub struct ExperimentRecord {
     pub axes: Vec<String>,
     /// Its runs, in the plan's order.
     pub runs: Vec<PlannedRun>,
-    /// The teachers that kdx trains for them.
-    pub teachers: Vec<RunId>,
+    /// Further runs that those need, each before what needs it.
+    pub needs: Vec<NeededRun>,
     /// Its tolerances.
     pub compare: CompareConfig,
 }
 
-/// A run as one experiment sees it: two experiments may share a run and place it on other axes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlannedRun {
-    /// The run's identity.
-    pub run_id: RunId,
-    /// The values of the experiment's axes at this point, by dotted key.
-    pub point: BTreeMap<String, Value>,
+impl ExperimentRecord {
+    /// The ids of all runs that it has: those that others need first.
+    pub fn run_ids(&self) -> impl Iterator<Item = &RunId> {
+        self.needs.iter().map(|need| &need.run_id).chain(self.runs.iter().map(|run| &run.run_id))
+    }
+}
+
+/// An experiment's record as any version wrote it: the first one had its teachers in place of all that is needed.
+#[derive(Deserialize)]
+struct StoredExperiment {
+    format_version: u32,
+    name: String,
+    source: String,
+    axes: Vec<String>,
+    runs: Vec<PlannedRun>,
+    #[serde(default)]
+    needs: Vec<NeededRun>,
+    #[serde(default)]
+    teachers: Vec<RunId>,
+    compare: CompareConfig,
+}
+
+impl From<StoredExperiment> for ExperimentRecord {
+    fn from(stored: StoredExperiment) -> Self {
+        let StoredExperiment { format_version, name, source, axes, runs, mut needs, teachers, compare } =
+            stored;
+        needs.extend(teachers.into_iter().map(|run_id| NeededRun { run_id, purpose: Purpose::Teacher }));
+        Self { format_version, name, source, axes, runs, needs, compare }
+    }
 }

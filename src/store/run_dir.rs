@@ -24,7 +24,7 @@ use super::file::{TEMPORARY, read_json, read_json_if_there, write_json, write_js
 use super::lease::{Lease, LeasePlace, LeaseTimes, Owner};
 use super::leftovers::clear_away;
 use super::outcome::Outcome;
-use super::records::{MetricRow, RunRecord, RunState, RunStatus, RunSummary};
+use super::records::{MetricRow, RunId, RunRecord, RunState, RunStatus, RunSummary};
 use super::tail::MetricsTail;
 
 /// How the directories begin in which models are put together.
@@ -49,6 +49,11 @@ impl RunDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The run that the directory is named after.
+    pub fn id(&self) -> Option<RunId> {
+        self.path.file_name().map(|name| RunId(name.to_string_lossy().into_owned()))
     }
 
     /// The trained model, as a Hugging Face directory.

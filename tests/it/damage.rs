@@ -31,7 +31,7 @@ fn remove(path: &Path) {
 
 fn results(place: &Place) -> Vec<(Vec<u8>, Vec<u8>)> {
     let read = |run: &PathBuf, name: &str| fs::read(run.join(name)).expect(name);
-    let runs = place.runs("students").into_iter().filter(|run| !is_aside(run));
+    let runs = place.runs().into_iter().filter(|run| !is_aside(run));
     runs.map(|run| (read(&run, "metrics.jsonl"), read(&run, "model/model.safetensors"))).collect()
 }
 
@@ -41,7 +41,7 @@ fn is_aside(run: &Path) -> bool {
 
 /// When each file of the other runs was last changed.
 fn others(place: &Place, victim: &Path) -> Vec<(PathBuf, SystemTime)> {
-    let runs = place.runs("students").into_iter().chain(place.runs("teachers"));
+    let runs = place.runs().into_iter().chain(place.needs());
     let runs = runs.filter(|run| run != victim && !is_aside(run));
     let files = runs
         .flat_map(|run| ["run.json", "status.json", "summary.json", "metrics.jsonl"].map(|f| run.join(f)));
@@ -55,7 +55,7 @@ fn a_damaged_run_is_named_and_repeated_alone() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
     let whole = results(&place);
-    let victim = place.runs("students")[1].clone();
+    let victim = place.runs()[1].clone();
     let seen_by_a_sweep: [(&str, &[Damage]); 5] = [
         (
             "run.json",
@@ -95,9 +95,9 @@ fn a_damaged_run_is_named_and_repeated_alone() {
             assert!(results(&place) == whole, "{name} {how}: other results");
         }
     }
-    assert_eq!(place.runs("students").iter().filter(|run| is_aside(run)).count(), 15);
+    assert_eq!(place.runs().iter().filter(|run| is_aside(run)).count(), 15);
     place.succeeds(&["gc", "--runs"]);
-    assert_eq!(place.runs("students").len(), 3);
+    assert_eq!(place.runs().len(), 3);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_flipped_bit_is_found_by_verification_and_in_reports() {
     place.succeeds(&["sweep", "tiny.toml"]);
     place.succeeds(&["verify"]);
     let whole = results(&place);
-    let victim = place.runs("students")[0].clone();
+    let victim = place.runs()[0].clone();
     for name in ["metrics.jsonl", "model/model.safetensors", "model/config.json"] {
         flip(&victim.join(name));
         let output = place.kdx(&["verify", "tiny"]);
@@ -130,7 +130,7 @@ fn a_damaged_status_of_a_run_that_is_not_done_stops_nothing() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
     let whole = results(&place);
-    let run = place.runs("students")[2].clone();
+    let run = place.runs()[2].clone();
     // Begun, and killed before its first checkpoint.
     for name in ["summary.json", "model/model.safetensors"] {
         remove(&run.join(name));

@@ -12,7 +12,7 @@ use kdx::schedule::{
     DeviceName, Event, Exit, Job, JobResult, Message, Options, Plan, Watcher, WorkerCommand, Workers,
     dispatch,
 };
-use kdx::store::{RunRole, RunState, Store};
+use kdx::store::{RunState, Store};
 use rustix::process::Signal;
 
 use crate::sweeps::{Place, TINY, both, json, signal, state, wait_for};
@@ -118,7 +118,7 @@ impl Watcher for Seen {
 
 /// What every run has measured and learnt, by its name.
 pub fn contents(place: &Place) -> BTreeMap<String, [Option<Vec<u8>>; 2]> {
-    let runs = place.runs("teachers").into_iter().chain(place.runs("students"));
+    let runs = place.needs().into_iter().chain(place.runs());
     let read = |path: &Path| {
         let files = ["metrics.jsonl", "model/model.safetensors"];
         files.map(|file| fs::read(path.join(file)).ok())
@@ -158,7 +158,7 @@ pub fn runs_in_one_process_are_those_of_their_own(device: &DeviceName) {
         assert!(*expected == found[run], "{run} is not what it is alone");
     }
 
-    let runs: Vec<_> = together.runs("teachers").into_iter().chain(together.runs("students")).collect();
+    let runs: Vec<_> = together.needs().into_iter().chain(together.runs()).collect();
     let pids: HashSet<u32> = runs.iter().map(|run| pid(run)).collect();
     assert_eq!(pids.len(), 1, "one process");
     for run in runs {
@@ -179,8 +179,8 @@ pub fn a_killed_process_costs_each_run_an_attempt(device: &DeviceName, steps: &s
     let place = two(steps);
     let shared = Shared::new(&place, device, 2);
     let sweep = std::thread::spawn(move || shared.run());
-    wait_for("two runs", || place.runs("students").len() == 2);
-    let runs = place.runs("students");
+    wait_for("two runs", || place.runs().len() == 2);
+    let runs = place.runs();
     let is_begun = |run: &Path| run.join("checkpoint/checkpoint.json").exists() && state(run) == "running";
     wait_for("checkpoints", || runs.iter().all(|run| is_begun(run)));
     let first = pid(&runs[0]);
@@ -209,8 +209,8 @@ fn runs_that_ran_out_of_memory_together_get_a_process_each() {
     let place = two("3000");
     let shared = Shared::new(&place, &DeviceName::Cpu, 2);
     let sweep = std::thread::spawn(move || shared.run());
-    wait_for("two runs", || place.runs("students").len() == 2);
-    let runs = place.runs("students");
+    wait_for("two runs", || place.runs().len() == 2);
+    let runs = place.runs();
     wait_for("checkpoints", || runs.iter().all(|run| run.join("checkpoint/checkpoint.json").exists()));
     let first = pid(&runs[0]);
     for run in &runs {
@@ -252,7 +252,6 @@ fn a_run_that_is_asked_to_stop_leaves_the_others_of_its_process_alone() {
     let command = |job: usize| WorkerCommand {
         program: &options.program,
         store: &options.store,
-        role: RunRole::Student,
         id: jobs[job].id(),
         device: &DeviceName::Cpu,
         threads: 1,
@@ -285,8 +284,8 @@ fn a_signal_stops_all_runs_of_a_process_and_then_it() {
     let place = two("1000000");
     let shared = Shared::new(&place, &DeviceName::Cpu, 2);
     let sweep = std::thread::spawn(move || shared.run());
-    wait_for("two runs", || place.runs("students").len() == 2);
-    let runs = place.runs("students");
+    wait_for("two runs", || place.runs().len() == 2);
+    let runs = place.runs();
     wait_for("checkpoints", || runs.iter().all(|run| run.join("checkpoint/checkpoint.json").exists()));
     signal(pid(&runs[0]), Signal::TERM);
     let (results, _) = sweep.join().expect("the sweep ends");

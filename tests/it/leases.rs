@@ -15,7 +15,7 @@ fn spawn(place: &Place, arguments: &[&str]) -> Child {
 }
 
 fn results(place: &Place) -> Vec<(PathBuf, Vec<u8>, Vec<u8>)> {
-    let runs = ["students", "teachers"].into_iter().flat_map(|role| place.runs(role));
+    let runs = place.runs().into_iter().chain(place.needs());
     let result = |run: PathBuf| {
         let read = |name: &str| fs::read(run.join(name)).expect(name);
         let name = PathBuf::from(run.file_name().expect("an id"));
@@ -44,7 +44,7 @@ fn two_sweeps_at_once_split_the_runs() {
         assert!(output.status.success(), "{}", both(output));
     }
     assert_eq!(place.states(), ["finished"; 7]);
-    for run in place.runs("students").into_iter().chain(place.runs("teachers")) {
+    for run in place.runs().into_iter().chain(place.needs()) {
         assert_eq!(json(&run.join("status.json"))["attempt"], 1, "{}", run.display());
         let log = fs::read_to_string(run.join("log.txt")).expect("a log");
         assert!(held(&run).is_empty() && !log.contains("resumed"), "{log}");
@@ -62,7 +62,7 @@ fn a_worker_that_stood_still_writes_nothing_into_a_run_that_was_taken_over() {
     let place = Place::new(&text);
     let first = spawn(&place, &["sweep", "tiny.toml"]);
     let checkpoint = || {
-        let run = place.runs("students").into_iter().next()?;
+        let run = place.runs().into_iter().next()?;
         run.join("checkpoint/checkpoint.json").exists().then_some(run)
     };
     wait_for("a checkpoint", || checkpoint().is_some());
@@ -95,7 +95,7 @@ fn a_worker_that_stood_still_writes_nothing_into_a_run_that_was_taken_over() {
 fn a_run_that_another_machine_holds_is_left_to_it() {
     let place = Place::new(&TINY.replace("[1.0, 4.0]", "[4.0]").replace("baseline = true", ""));
     place.succeeds(&["sweep", "tiny.toml"]);
-    let run = place.runs("students").remove(0);
+    let run = place.runs().remove(0);
     // As the other machine would leave it, were it switched off in the middle.
     let mut status = json(&run.join("status.json"));
     status["state"] = "running".into();
@@ -128,7 +128,7 @@ fn garbage_is_collected_and_what_is_needed_or_held_stays() {
     assert!(nothing.contains("0 B freed"), "{nothing}");
 
     let store = place.path().join("runs");
-    let runs = place.runs("students");
+    let runs = place.runs();
     let left = [
         store.join("experiments/.kdx-a"),
         store.join("cache/.kdx-b"),
@@ -138,7 +138,7 @@ fn garbage_is_collected_and_what_is_needed_or_held_stays() {
     for path in &left {
         fs::write(path, [0; 100]).expect("a file");
     }
-    let removed = store.join("students/.kdx-removed-x");
+    let removed = store.join("runs/.kdx-removed-x");
     fs::create_dir(&removed).expect("a directory");
     // A run that was planned, and whose point is no longer in the grid.
     let planned = ["sweep", "tiny.toml", "--set", "train.steps=7", "--run", "nothing"];
@@ -146,7 +146,7 @@ fn garbage_is_collected_and_what_is_needed_or_held_stays() {
     place.succeeds(&["rm", &runs[2].file_name().and_then(|n| n.to_str()).expect("an id")[..8]]);
     place.succeeds(&["sweep", "tiny.toml"]);
     let orphans: Vec<PathBuf> =
-        place.runs("students").into_iter().filter(|run| run != &removed && state(run) == "planned").collect();
+        place.runs().into_iter().filter(|run| run != &removed && state(run) == "planned").collect();
     assert_eq!(orphans.len(), 3, "{orphans:?}");
     let checkpoint = runs[1].join("checkpoint");
     fs::create_dir(&checkpoint).expect("a directory");
@@ -168,14 +168,14 @@ fn garbage_is_collected_and_what_is_needed_or_held_stays() {
     drop(held);
     gc(&[]);
     assert!(!orphans[0].exists());
-    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (3, 1));
+    assert_eq!((place.runs().len(), place.needs().len()), (3, 1));
 
     // Results stay, though no experiment has them, unless they are meant.
     fs::remove_file(store.join("experiments/tiny.json")).expect("forgotten");
     gc(&[]);
-    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (3, 1));
+    assert_eq!((place.runs().len(), place.needs().len()), (3, 1));
     gc(&["--runs", "--max-size", "0"]);
-    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (0, 0));
+    assert_eq!((place.runs().len(), place.needs().len()), (0, 0));
     assert_eq!(place.succeeds(&["cache", "ls", "--json"]).trim(), "[]");
 }
 

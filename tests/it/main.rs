@@ -1,6 +1,7 @@
 //! All integration tests in one binary: each further one would link Burn and Polars again.
 
 mod bench;
+mod chains;
 mod checkpoints;
 mod compare;
 mod damage;
@@ -9,8 +10,10 @@ mod golden;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod gpu;
 mod hosts;
+mod identities;
 mod kernels;
 mod leases;
+mod old_stores;
 mod report;
 mod resume;
 mod runs;

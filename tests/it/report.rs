@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use kdx::report::{Manifest, write};
-use kdx::store::{RunRole, Store};
+use kdx::store::Store;
 use polars::prelude::*;
 use polars_io::prelude::{CsvReadOptions, ParquetReader, SerReader};
 use serde_json::json;
@@ -460,8 +460,8 @@ fn the_teacher_has_a_row_of_its_own() {
     let rows: Vec<&str> = summary.lines().skip_while(|line| *line != "## Teachers").collect();
     assert!(rows.iter().any(|row| row.contains("trained by kdx, run 7eac4e70 | finished | 3.41 M | 0.930")));
     assert!(rows.iter().any(|row| row.contains("/models/\\<big\\> | given | 3.41 M | 0.930")), "{rows:?}");
-    let trained = sweep.store().run_ids(RunRole::Teacher).unwrap();
-    assert_eq!(trained.len(), 1);
+    let experiment = sweep.store().experiment("taught").unwrap();
+    assert_eq!(experiment.needs.len(), 1);
 }
 
 /// `logit_mse` has no temperature, and an alpha of 1 makes no baseline where one is declared.

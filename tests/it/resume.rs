@@ -13,7 +13,7 @@ use kdx::spec::{PathList, Precision, RunConfig, SignalKind};
 use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};
-use crate::support::golden;
+use crate::support::{golden, job};
 use crate::sweeps::{Place, TINY, json, wait_for};
 
 /// Shuffled, accumulated, measured on the way, with rows between steps, and with the teacher's signal from a
@@ -196,7 +196,7 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
     let (whole, ..) = finish(&Bench::new(), &config);
     config.train.checkpoint_every = Some(1e-9);
     let bench = Bench::new();
-    bench.record(config.clone(), kdx::store::RunRole::Student);
+    bench.record(config.clone());
     // A file where its directory should be, put there once the run has begun.
     struct Block<'a>(&'a Bench);
     impl kdx::distill::Observer for Block<'_> {
@@ -211,14 +211,7 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
     }
     let record = bench.dir.record().unwrap();
     let cache = bench.cache();
-    let job = kdx::distill::Job {
-        record: &record,
-        dir: &bench.dir,
-        teacher_dir: None,
-        cache_dir: &cache,
-        device: burn::tensor::Device::flex(),
-        until: None,
-    };
+    let job = job(&record, &bench.dir, &cache, burn::tensor::Device::flex());
     let outcome = kdx::distill::train(&job, &mut Block(&bench), &Interrupt::new());
     let Ok(Outcome::Finished(summary)) = outcome else { panic!("{outcome:?}") };
     assert!(bench.dir.checkpoint().path().is_file());
@@ -227,7 +220,7 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
 
 /// Metrics and models of students and teachers, by run.
 fn results(place: &Place) -> Vec<(String, Vec<u8>, Vec<u8>)> {
-    let runs = ["students", "teachers"].into_iter().flat_map(|role| place.runs(role));
+    let runs = place.runs().into_iter().chain(place.needs());
     let result = |run: std::path::PathBuf| {
         let read = |name: &str| fs::read(run.join(name)).expect(name);
         let id = run.file_name().expect("an id").to_string_lossy().into_owned();
@@ -251,13 +244,13 @@ fn a_sweep_that_is_killed_goes_on_from_its_checkpoints_to_the_same_bytes() {
         .spawn()
         .expect("kdx starts");
     let checkpoints = || {
-        let runs = place.runs("students").into_iter();
+        let runs = place.runs().into_iter();
         runs.filter(|run| run.join("checkpoint/checkpoint.json").exists()).collect::<Vec<_>>()
     };
     wait_for("a checkpoint", || !checkpoints().is_empty());
     // Each worker has a group of its own; its id is in its status.
     sweep.kill().expect("the dispatcher is killed");
-    for run in place.runs("students") {
+    for run in place.runs() {
         let Ok(status) = fs::read_to_string(run.join("status.json")) else { continue };
         let status: serde_json::Value = serde_json::from_str(&status).expect("a status");
         if status["state"] == "running" {
@@ -296,7 +289,7 @@ fn logs_are_printed_and_runs_are_removed_unless_they_are_held() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
     place.succeeds(&["sweep", "tiny.toml", "--set", "name=other", "--set", "grid.loss.temperature=[1.0]"]);
-    let runs = place.runs("students");
+    let runs = place.runs();
     let id = |run: &Path| run.file_name().expect("an id").to_string_lossy().into_owned();
     let log = fs::read_to_string(runs[0].join("log.txt")).expect("a log");
     assert_eq!(place.succeeds(&["logs", &id(&runs[0])]), log);
@@ -316,9 +309,9 @@ fn logs_are_printed_and_runs_are_removed_unless_they_are_held() {
 
     // One run and the baseline are the other experiment's too, and so is the teacher.
     place.succeeds(&["rm", "tiny"]);
-    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (2, 1));
+    assert_eq!((place.runs().len(), place.needs().len()), (2, 1));
     let ls = place.succeeds(&["ls"]);
     assert!(!ls.contains("tiny") && ls.contains("other"), "{ls}");
     place.succeeds(&["rm", "other"]);
-    assert_eq!((place.runs("students").len(), place.runs("teachers").len()), (0, 0));
+    assert_eq!((place.runs().len(), place.needs().len()), (0, 0));
 }

@@ -6,21 +6,19 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use kdx::data::train_on_texts;
-use kdx::distill::{self, Job, Observer, Outcome};
+use kdx::distill::{self, Observer, Outcome};
 use kdx::model;
 use kdx::spec::{
-    LossKind, PathList, Precision, RunConfig, ScheduleConfig, ScheduleKind, SignalKind, TeacherConfig,
-    TrainConfig,
+    FORMAT_VERSION, LossKind, PathList, Precision, RunConfig, RunId, RunRecord, RunSpec, ScheduleConfig,
+    ScheduleKind, SignalKind, Stage, TeacherConfig, TrainConfig,
 };
-use kdx::store::{
-    FORMAT_VERSION, MetricRow, RunDir, RunId, RunRecord, RunRole, RunState, RunStatus, RunSummary, Split,
-};
+use kdx::store::{MetricRow, RunDir, RunState, RunStatus, RunSummary, Split};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::checkpoint::size;
 use crate::support::device::device;
-use crate::support::{close, golden};
+use crate::support::{close, golden, job};
 
 /// The run that made the golden curves: MiniMind's recipe on the golden models and batches.
 pub fn golden_config() -> RunConfig {
@@ -100,7 +98,7 @@ impl Observer for Seen {
 impl Bench {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let dir = RunDir::new(root.path().join("students/0123"));
+        let dir = RunDir::new(root.path().join("runs/0123"));
         Self { root, dir }
     }
 
@@ -108,13 +106,11 @@ impl Bench {
         self.root.path().join("cache")
     }
 
-    pub fn record(&self, config: RunConfig, role: RunRole) -> RunRecord {
+    pub fn record(&self, config: RunConfig) -> RunRecord {
         let record = RunRecord {
             format_version: FORMAT_VERSION,
             run_id: RunId("0123".to_owned()),
-            role,
-            config,
-            teacher_run: None,
+            spec: RunSpec::train(Stage::new(&config, None, None)),
             inputs: Default::default(),
         };
         self.dir.create(&record).unwrap();
@@ -133,16 +129,9 @@ impl Bench {
         seen: &mut Seen,
         stop: &Interrupt,
     ) -> Result<Outcome, distill::DistillError> {
-        let record = self.record(config, RunRole::Student);
+        let record = self.record(config);
         let cache = self.cache();
-        let job = Job {
-            record: &record,
-            dir: &self.dir,
-            teacher_dir: None,
-            cache_dir: &cache,
-            device: device(),
-            until: None,
-        };
+        let job = job(&record, &self.dir, &cache, device());
         distill::train(&job, seen, stop)
     }
 }
@@ -313,31 +302,19 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
     let mut config = text_config(&teacher);
     config.train.epochs = 20;
     config.optimizer.learning_rate = 1e-2;
-    let record = teacher.record(config, RunRole::Teacher);
+    let record = teacher.record(config);
     let cache = teacher.cache();
-    let job = Job {
-        record: &record,
-        dir: &teacher.dir,
-        teacher_dir: None,
-        cache_dir: &cache,
-        device: Device::flex(),
-        until: None,
-    };
-    let taught = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
+    let teaching = job(&record, &teacher.dir, &cache, Device::flex());
+    let taught = finished(distill::train(&teaching, &mut Seen::default(), &Interrupt::new()));
 
     for kind in [LossKind::ForwardKl, LossKind::None] {
         let bench = Bench::new();
         let mut config = text_config(&bench);
         config.loss.kind = kind;
-        let record = bench.record(config, RunRole::Student);
-        let job = Job {
-            record: &record,
-            dir: &bench.dir,
-            teacher_dir: Some(teacher.dir.model_dir()),
-            cache_dir: &cache,
-            device: Device::flex(),
-            until: None,
-        };
+        config.teacher =
+            Some(TeacherConfig { path: Some(teacher.dir.model_dir()), ..TeacherConfig::default() });
+        let record = bench.record(config);
+        let job = job(&record, &bench.dir, &cache, Device::flex());
         let summary = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
         assert_eq!(summary.teacher_parameters, Some(taught.parameters));
         let (found, expected) = (summary.teacher_validation.unwrap(), taught.validation.clone().unwrap());
@@ -456,10 +433,10 @@ fn a_run_that_is_not_done_takes_up_a_changed_record() {
         config.teacher.as_mut().unwrap().signal = signal;
         config
     };
-    let recorded = || bench.dir.record().unwrap().config.teacher.unwrap().signal;
-    bench.record(signal(SignalKind::Hidden), RunRole::Student);
+    let recorded = || bench.dir.record().unwrap().spec.stage().teachers[0].signal;
+    bench.record(signal(SignalKind::Hidden));
     // Asked for in place of a signal that the disk had no room for.
-    bench.record(signal(SignalKind::Online), RunRole::Student);
+    bench.record(signal(SignalKind::Online));
     assert_eq!(recorded(), SignalKind::Online);
     let status = RunStatus {
         format_version: FORMAT_VERSION,
@@ -473,6 +450,6 @@ fn a_run_that_is_not_done_takes_up_a_changed_record() {
         reason: None,
     };
     bench.dir.write_status(&status).unwrap();
-    bench.record(signal(SignalKind::Hidden), RunRole::Student);
+    bench.record(signal(SignalKind::Hidden));
     assert_eq!(recorded(), SignalKind::Online);
 }

@@ -12,7 +12,7 @@ use kdx::store::{MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};
 use crate::support::device::device;
-use crate::support::golden;
+use crate::support::{golden, job};
 
 /// Two epochs over shuffled sequences of many lengths, measured twice each.
 fn config(bench: &Bench, signal: SignalKind) -> RunConfig {
@@ -181,16 +181,9 @@ pub fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     let parts = Bench::new();
     let stop = Arc::new(Interrupt::new());
     let mut impatient = Impatient { stop: Arc::clone(&stop), after: 1 };
-    let record = parts.record(long(&parts), kdx::store::RunRole::Student);
+    let record = parts.record(long(&parts));
     let cache = parts.cache();
-    let job = kdx::distill::Job {
-        record: &record,
-        dir: &parts.dir,
-        teacher_dir: None,
-        cache_dir: &cache,
-        device: device(),
-        until: None,
-    };
+    let job = job(&record, &parts.dir, &cache, device());
     assert_eq!(kdx::distill::train(&job, &mut impatient, &stop).unwrap(), Outcome::Interrupted);
     assert_eq!((signals(&parts, "partial").len(), signals(&parts, "bin").len()), (1, 0));
 

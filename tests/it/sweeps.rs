@@ -44,17 +44,40 @@ impl Place {
         text
     }
 
-    /// Run directories of students, or of teachers.
-    pub fn runs(&self, role: &str) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.path().join("runs").join(role)) else { return Vec::new() };
+    /// What is among the run directories: of the points of experiments, and what is no run's any more.
+    pub fn runs(&self) -> Vec<PathBuf> {
+        let needed = self.needed_names();
+        self.run_directories().into_iter().filter(|path| !needed.contains(&name_of(path))).collect()
+    }
+
+    /// The directories of the runs that those need.
+    pub fn needs(&self) -> Vec<PathBuf> {
+        let needed = self.needed_names();
+        self.run_directories().into_iter().filter(|path| needed.contains(&name_of(path))).collect()
+    }
+
+    fn run_directories(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path().join("runs/runs")) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
         paths.sort();
         paths
     }
 
-    pub fn states(&self) -> Vec<String> {
-        self.runs("students").iter().map(|run| state(run)).collect()
+    fn needed_names(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path().join("runs/experiments")) else { return Vec::new() };
+        let experiments = entries.map(|entry| entry.expect("an entry").path());
+        let experiments = experiments.filter(|path| path.extension().is_some_and(|e| e == "json"));
+        let needs = experiments.flat_map(|path| json(&path)["needs"].as_array().cloned().unwrap_or_default());
+        needs.map(|need| need["run_id"].as_str().expect("an id").to_owned()).collect()
     }
+
+    pub fn states(&self) -> Vec<String> {
+        self.runs().iter().map(|run| state(run)).collect()
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
 pub fn both(output: &Output) -> String {
@@ -114,22 +137,22 @@ fn a_sweep_trains_everything_once_and_then_reports_and_compares() {
     let plan = place.succeeds(&["plan", "tiny.toml"]);
     assert!(plan.contains("temperature=4.0"), "{plan}");
     assert!(plan.contains("4 to do"), "one teacher, two points, one baseline:\n{plan}");
-    assert!(place.runs("students").is_empty(), "planning must not begin runs");
+    assert!(place.runs().is_empty(), "planning must not begin runs");
 
     place.succeeds(&["sweep", "tiny.toml"]);
     assert_eq!(place.states(), ["finished"; 3]);
-    assert_eq!(place.runs("teachers").len(), 1);
-    let run = &place.runs("students")[0];
+    assert_eq!(place.needs().len(), 1);
+    let run = &place.runs()[0];
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     assert_eq!(metrics.lines().filter(|l| l.contains("\"train\"")).count(), 6);
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         assert!(run.join("model").join(file).exists(), "the student has no {file}");
     }
 
-    let before: Vec<_> = place.runs("students").iter().map(|r| json(&r.join("status.json"))).collect();
+    let before: Vec<_> = place.runs().iter().map(|r| json(&r.join("status.json"))).collect();
     let again = place.succeeds(&["sweep", "tiny.toml"]);
     assert!(again.contains("all 3 runs are done"), "{again}");
-    let after: Vec<_> = place.runs("students").iter().map(|r| json(&r.join("status.json"))).collect();
+    let after: Vec<_> = place.runs().iter().map(|r| json(&r.join("status.json"))).collect();
     assert_eq!(before, after, "a finished run was touched");
 
     assert!(place.succeeds(&["ls"]).contains("tiny"));
@@ -212,13 +235,13 @@ fn a_new_point_is_trained_alone() {
 #[test]
 fn a_run_gives_the_same_metrics_when_it_is_trained_again() {
     let metrics = |place: &Place| -> Vec<String> {
-        let runs = place.runs("students");
+        let runs = place.runs();
         runs.iter().map(|r| fs::read_to_string(r.join("metrics.jsonl")).expect("metrics")).collect()
     };
     let (one, two) = (Place::new(TINY), Place::new(TINY));
     one.succeeds(&["sweep", "tiny.toml", "--jobs", "1"]);
     two.succeeds(&["sweep", "tiny.toml", "--jobs", "2"]);
-    assert_eq!(one.runs("students").len(), 3);
+    assert_eq!(one.runs().len(), 3);
     assert_eq!(metrics(&one), metrics(&two));
 }
 
@@ -236,7 +259,7 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn begun(place: &Place) -> bool {
-    place.runs("students").iter().any(|run| {
+    place.runs().iter().any(|run| {
         fs::metadata(run.join("metrics.jsonl")).is_ok_and(|m| m.len() > 0) && state(run) == "running"
     })
 }
@@ -291,7 +314,7 @@ fn a_killed_worker_costs_its_run_one_attempt() {
         .spawn()
         .expect("kdx starts");
     wait_for("a run to begin", || begun(&place));
-    let victim = place.runs("students").into_iter().find(|r| state(r) == "running").expect("a running run");
+    let victim = place.runs().into_iter().find(|r| state(r) == "running").expect("a running run");
     let pid = || json(&victim.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
     let first = pid();
     signal(first, rustix::process::Signal::KILL);
@@ -319,7 +342,7 @@ fn a_run_that_diverges_is_named_with_its_step_and_is_not_run_again() {
 fn a_damaged_status_is_named() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
-    let status = place.runs("students")[1].join("status.json");
+    let status = place.runs()[1].join("status.json");
     fs::write(&status, "{\"format_version\": 1, \"st").expect("damage");
     let output = place.kdx(&["ls", "tiny"]);
     assert!(!output.status.success());
@@ -343,11 +366,8 @@ fn a_sweep_pays_for_its_teacher_once_and_the_cache_can_be_cleared() {
     assert!(place.succeeds(&["cache", "ls"]).contains("nothing in"));
     assert!(place.succeeds(&["cache", "gc"]).contains("nothing removed"));
     place.succeeds(&["sweep", "tiny.toml"]);
-    let logs: String = place
-        .runs("students")
-        .iter()
-        .map(|run| fs::read_to_string(run.join("log.txt")).expect("a log"))
-        .collect();
+    let logs: String =
+        place.runs().iter().map(|run| fs::read_to_string(run.join("log.txt")).expect("a log")).collect();
     assert_eq!(logs.matches("teacher signal: hidden").count(), 3, "{logs}");
     let wrote = |of: &str| logs.matches(&format!("wrote the teacher's hidden states of the {of}")).count();
     assert_eq!((wrote("training data"), wrote("held-out data")), (1, 1), "{logs}");
@@ -405,8 +425,8 @@ fn a_worker_that_is_killed_while_it_prepares_is_made_up_for() {
         let log = fs::read_to_string(run.join("log.txt")).unwrap_or_default();
         log.contains("writing the teacher's hidden states")
     };
-    wait_for("the writer to say so", || place.runs("students").iter().any(writes));
-    let writer = place.runs("students").into_iter().find(writes).expect("a writer");
+    wait_for("the writer to say so", || place.runs().iter().any(writes));
+    let writer = place.runs().into_iter().find(writes).expect("a writer");
     let pid = json(&writer.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
     signal(pid, rustix::process::Signal::KILL);
     let output = sweep.wait_with_output().expect("kdx ends");
@@ -415,12 +435,12 @@ fn a_worker_that_is_killed_while_it_prepares_is_made_up_for() {
     assert_eq!(place.states(), ["finished"; 2]);
     assert_eq!(partial(), None);
     let metrics = |run: &PathBuf| fs::read(run.join("metrics.jsonl")).expect("metrics");
-    let found: Vec<_> = place.runs("students").iter().map(metrics).collect();
+    let found: Vec<_> = place.runs().iter().map(metrics).collect();
 
     // The same numbers as those of a teacher that runs on every batch.
     let online = Place::new(&text_of(&place));
     online.succeeds(&["sweep", "tiny.toml", "--set", "teacher.signal=online"]);
-    assert!(found == online.runs("students").iter().map(metrics).collect::<Vec<_>>());
+    assert!(found == online.runs().iter().map(metrics).collect::<Vec<_>>());
 }
 
 fn text_of(place: &Place) -> String {

@@ -23,8 +23,8 @@ fn spawn(place: &Place, arguments: &[&str]) -> Child {
 }
 
 fn only(place: &Place) -> PathBuf {
-    wait_for("the run directory", || !place.runs("students").is_empty());
-    place.runs("students").remove(0)
+    wait_for("the run directory", || !place.runs().is_empty());
+    place.runs().remove(0)
 }
 
 /// The process of the first worker that has written a checkpoint.
@@ -102,12 +102,12 @@ fn chosen_runs_are_trained_alone_with_their_teacher() {
     assert!(both(&wrong).contains("no single run of tiny begins with `zz`"), "{}", both(&wrong));
     assert!(place.states().iter().all(|state| state == "planned"), "{:?}", place.states());
     let has_teacher = |run: &PathBuf| !json(&run.join("run.json"))["teacher_run"].is_null();
-    let chosen = place.runs("students").into_iter().find(has_teacher).expect("a student with a teacher");
+    let chosen = place.runs().into_iter().find(has_teacher).expect("a student with a teacher");
     let id = chosen.file_name().and_then(|name| name.to_str()).expect("an id");
     place.succeeds(&["sweep", "tiny.toml", "--run", &id[..10]]);
     assert_eq!(state(&chosen), "finished");
     assert_eq!(place.states().iter().filter(|state| *state == "finished").count(), 1);
-    assert_eq!(place.runs("teachers").iter().map(|run| state(run)).collect::<Vec<_>>(), ["finished"]);
+    assert_eq!(place.needs().iter().map(|run| state(run)).collect::<Vec<_>>(), ["finished"]);
 }
 
 /// The JSON objects of an output, one a line.
@@ -152,7 +152,7 @@ fn the_first_failure_ends_a_sweep_that_is_told_so() {
     let arguments = ["--fail-fast", "--jobs", "1", "--set", "resources.attempts=1"];
     let sweep = spawn(&place, &arguments);
     wait_for("a run to begin", || place.states().iter().any(|s| s == "running"));
-    let run = place.runs("students").into_iter().find(|run| state(run) == "running").expect("a running run");
+    let run = place.runs().into_iter().find(|run| state(run) == "running").expect("a running run");
     signal(worker(&run), Signal::KILL);
     let output = sweep.wait_with_output().expect("kdx ends");
     let text = both(&output);
@@ -202,7 +202,7 @@ fn the_watching_ends_when_nobody_works_any_more() {
 fn students_of_a_teacher_that_is_asked_to_stop_are_not_begun() {
     let place = Place::new(&TINY.replace("steps = 4", "steps = 1000000"));
     let sweep = spawn(&place, &[]);
-    wait_for("the teacher to begin", || place.runs("teachers").iter().any(|run| state(run) == "running"));
+    wait_for("the teacher to begin", || place.needs().iter().any(|run| state(run) == "running"));
     signal(sweep.id(), Signal::INT);
     let output = sweep.wait_with_output().expect("kdx ends");
     let text = both(&output);

@@ -146,8 +146,11 @@ class Bench:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = []
-            for status in self.store(name).glob("students/*/status.json"):
+            for status in self.store(name).glob("runs/*/status.json"):
                 checkpoint = status.parent / "checkpoint" / "checkpoint.json"
+                record = json.loads((status.parent / "run.json").read_text())
+                if "teachers" not in record["spec"]["train"]:
+                    continue
                 if json.loads(status.read_text())["state"] == "running" and checkpoint.exists():
                     found.append(status.parent)
             if len(found) >= at_least:
@@ -168,10 +171,9 @@ class Bench:
 def results(store):
     """Bytes of the metrics and of the model of every run."""
     found = {}
-    for role in ("students", "teachers"):
-        for run in sorted((store / role).iterdir()):
-            for name in ("metrics.jsonl", "model/model.safetensors"):
-                found[f"{role}/{run.name}/{name}"] = (run / name).read_bytes()
+    for run in sorted((store / "runs").iterdir()):
+        for name in ("metrics.jsonl", "model/model.safetensors"):
+            found[f"{run.name}/{name}"] = (run / name).read_bytes()
     return found
 
 

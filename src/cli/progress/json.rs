@@ -30,9 +30,9 @@ fn say(event: &str, mut fields: Value) {
 fn describe(job: &Job) -> Value {
     json!({
         "run": job.id(),
-        "role": job.record.role,
+        "purpose": job.purpose(),
         "label": job.label(),
-        "point": job.point,
+        "point": job.point(),
         "steps": job.estimate.steps,
         "state": job.state,
     })

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::work::Work;
 use super::{LastEvaluations, STOPPING, again_line, elsewhere_line, ending, preparing_line, step_line, text};
 use crate::schedule::{Event, Job, Watcher};
-use crate::store::{RunRole, RunState, Split};
+use crate::store::{RunState, Split};
 
 /// Prints a line to standard error. A terminal that went away is no reason to stop a sweep.
 macro_rules! say {
@@ -58,12 +58,10 @@ impl Watcher for Lines {
     fn begin(&mut self, jobs: &[Job], slots: usize) {
         self.total = jobs.len();
         self.work.begin(jobs);
-        let teachers = jobs.iter().filter(|j| j.record.role == RunRole::Teacher).count();
         say!(
-            "{}: {} and {} to train{}; {} done before",
+            "{}: {} to train{}; {} done before",
             self.name,
-            text::plural(teachers, "teacher"),
-            text::plural(jobs.len() - teachers, "run"),
+            text::count_jobs(jobs),
             if slots > 0 { format!(", {slots} at once") } else { String::new() },
             self.done_before,
         );

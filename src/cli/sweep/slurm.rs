@@ -12,7 +12,7 @@ use crate::experiment::Experiment;
 use crate::schedule::slurm::{self, Options};
 use crate::schedule::{DeviceName, Interface, Job, Message, Wanted, Watcher};
 use crate::spec::SlurmConfig;
-use crate::store::{RunRole, Store};
+use crate::store::Store;
 
 /// Runs the jobs through Slurm.
 pub(super) fn run(
@@ -54,11 +54,10 @@ pub(super) fn dry_run(
 ) -> miette::Result<ExitCode> {
     let config = config(args, experiment);
     let options = options(args, experiment, &config, store)?;
-    // The teachers first, where any has to be trained.
-    let trains: Vec<_> = pending.iter().filter(|job| job.record.role == RunRole::Teacher).collect();
+    // First what needs nothing that has to be trained.
     let is_ready = |job: &&Job| {
-        let teacher = job.record.teacher_run.as_ref();
-        !teacher.is_some_and(|id| trains.iter().any(|teacher| teacher.id() == id))
+        let needs = job.record.spec.needs();
+        !pending.iter().any(|other| needs.contains(&other.id()))
     };
     let ready: Vec<&Job> = pending.iter().filter(is_ready).collect();
     let (script, tasks) = slurm::preview(&ready, &options)?;

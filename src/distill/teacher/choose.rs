@@ -18,7 +18,7 @@ use crate::data::Prepared;
 use crate::interrupt::Interrupt;
 use crate::kernels::KeptHead;
 use crate::model::{self, ModelConfig, Transformer};
-use crate::spec::{RunConfig, SignalKind, TeacherConfig};
+use crate::spec::{SignalKind, Stage, StageTeacher};
 use crate::store::StoreError;
 use crate::thread_log::carried;
 
@@ -34,7 +34,9 @@ pub(in super::super) struct Teacher {
 /// A teacher that is wanted.
 pub(in super::super) struct Request<'a> {
     pub(in super::super) directory: &'a Path,
-    pub(in super::super) config: &'a RunConfig,
+    pub(in super::super) config: &'a Stage,
+    /// What the student is handed of it.
+    pub(in super::super) settings: &'a StageTeacher,
     pub(in super::super) data: &'a Prepared,
     /// Whether the student learns from it, and is not only measured against it.
     pub(in super::super) is_taught: bool,
@@ -63,11 +65,11 @@ impl Teacher {
             });
         }
         let mut making = Making { request, config: &config, model: None, head: None, observer, stop };
-        let settings = request.config.teacher.clone().unwrap_or_default();
+        let settings = request.settings;
         let signals = match settings.signal {
             SignalKind::Online => making.online()?,
             SignalKind::Hidden => making.hidden(&making.hidden_plans()?)?,
-            SignalKind::Auto => making.fitting(&settings)?,
+            SignalKind::Auto => making.fitting(settings)?,
             SignalKind::Topk => making.topk(settings.top_k())?,
         };
         let parameters = config.parameters();
@@ -164,7 +166,7 @@ impl<'a> Making<'a, '_> {
     }
 
     /// Hidden states where they fit on the disk and will be read, else none: the result is the same.
-    fn fitting(&mut self, settings: &TeacherConfig) -> Result<Signals, DistillError> {
+    fn fitting(&mut self, settings: &StageTeacher) -> Result<Signals, DistillError> {
         let plans = self.hidden_plans()?;
         let bytes = |plan: &Plan| plan.header.file_bytes().unwrap_or(u64::MAX);
         let total = plans.iter().flatten().map(bytes).fold(0, u64::saturating_add);

@@ -19,27 +19,28 @@ impl Rules<'_> {
 
     fn check_student(&mut self, config: &RunConfig, site: &Site<'_>) {
         let student = &config.student;
-        if student.path.is_none() && !student.size.is_declared() {
+        self.check_source("student", student.path.is_some(), student.run.is_some(), site);
+        let is_random = student.path.is_none() && student.run.is_none();
+        if is_random && !student.size.is_declared() {
             return self.error(
                 site,
                 &Breach {
                     rule: Some("no student"),
                     keys: &["student"],
-                    message: "[student] has neither sizes nor a `path`".to_owned(),
+                    message: "[student] has neither sizes nor a `path` nor a `run`".to_owned(),
                     label: "no student".to_owned(),
-                    help:
-                        "write `hidden_size` and `layers` for one that starts at random, or the `path` of a \
-                           Hugging Face directory"
-                            .to_owned(),
+                    help: "write `hidden_size` and `layers` for one that starts at random, the `path` of a \
+                           Hugging Face directory, or the `run` of the store that trained it"
+                        .to_owned(),
                 },
             );
         }
         // With a checkpoint, sizes that are left out are the checkpoint's.
         let is_whole = student.size.hidden_size.is_some() && student.size.layers.is_some();
-        if student.path.is_none() || is_whole {
+        if is_random || is_whole {
             self.check_size("student", &student.size, site);
         }
-        self.check_vocabulary("student", student.path.is_none(), &student.size, config, site);
+        self.check_vocabulary("student", is_random, &student.size, config, site);
     }
 
     fn check_teacher(&mut self, config: &RunConfig, site: &Site<'_>) {
@@ -62,32 +63,41 @@ impl Rules<'_> {
         };
         self.check_signal(config, teacher, site);
         let sizes = declared_keys("teacher", &teacher.size);
-        if teacher.path.is_none() {
+        self.check_source("teacher", teacher.path.is_some(), teacher.run.is_some(), site);
+        // Where the model is read from, if kdx does not train one for this experiment.
+        let source = match (&teacher.path, &teacher.run) {
+            (Some(_), _) => Some("path"),
+            (None, Some(_)) => Some("run"),
+            (None, None) => None,
+        };
+        let Some(source) = source else {
             if !teacher.size.is_declared() {
                 return self.error(
                     site,
                     &Breach {
                         rule: Some("empty teacher"),
                         keys: &["teacher"],
-                        message: "[teacher] has neither sizes nor a `path`".to_owned(),
+                        message: "[teacher] has neither sizes nor a `path` nor a `run`".to_owned(),
                         label: "no teacher".to_owned(),
-                        help: "write `hidden_size` and `layers` for one that kdx trains, or the `path` of a \
-                               Hugging Face directory"
+                        help: "write `hidden_size` and `layers` for one that kdx trains, the `path` of a \
+                               Hugging Face directory, or the `run` of the store that trained it"
                             .to_owned(),
                     },
                 );
             }
             self.check_size("teacher", &teacher.size, site);
             return self.check_vocabulary("teacher", true, &teacher.size, config, site);
-        }
+        };
+        let key = format!("teacher.{source}");
         if let Some(size) = sizes.first() {
             let breach = Breach {
                 rule: Some("two teachers"),
-                keys: &["teacher.path", size],
-                message: format!("[teacher] has both a `path` and sizes (`{size}`)"),
+                keys: &[&key, size],
+                message: format!("[teacher] has both a `{source}` and sizes (`{size}`)"),
                 label: "read from here, or trained by kdx?".to_owned(),
-                help: "remove the sizes to read the teacher from `path`, or `path` to let kdx train one"
-                    .to_owned(),
+                help: format!(
+                    "remove the sizes to read the teacher from `{source}`, or `{source}` to let kdx train one"
+                ),
             };
             self.error(site, &breach);
         }
@@ -99,14 +109,32 @@ impl Rules<'_> {
             if is_given {
                 let breach = Breach {
                     rule: Some("trained teacher"),
-                    keys: &[section, "teacher.path"],
-                    message: format!("[{section}] is for a teacher that kdx trains, this one has a `path`"),
+                    keys: &[section, &key],
+                    message: format!(
+                        "[{section}] is for a teacher that kdx trains, this one has a `{source}`"
+                    ),
                     label: "not used".to_owned(),
                     help: format!("remove [{section}], or declare the teacher by its sizes"),
                 };
                 self.error(site, &breach);
             }
         }
+    }
+
+    /// A model comes from one place.
+    fn check_source(&mut self, model: &str, has_path: bool, has_run: bool, site: &Site<'_>) {
+        if !has_path || !has_run {
+            return;
+        }
+        let (path, run) = (format!("{model}.path"), format!("{model}.run"));
+        let breach = Breach {
+            rule: Some("two sources"),
+            keys: &[&path, &run],
+            message: format!("[{model}] has both a `path` and a `run`"),
+            label: "which of the two?".to_owned(),
+            help: "`path` is a Hugging Face directory, `run` a run of the store: remove one".to_owned(),
+        };
+        self.error(site, &breach);
     }
 
     /// More logits than the student has tokens cannot be kept. Where the vocabulary is the
@@ -161,7 +189,8 @@ impl Rules<'_> {
     ) {
         let has_tokenizer = config.data.tokenizer.is_some()
             || config.student.path.is_some()
-            || config.teacher.as_ref().is_some_and(|teacher| teacher.path.is_some());
+            || config.student.run.is_some()
+            || config.teacher.as_ref().is_some_and(|teacher| teacher.path.is_some() || teacher.run.is_some());
         let is_tokenized = config.data.format == DataFormat::Tokenized;
         if !is_random || !is_tokenized || has_tokenizer || size.vocab_size.is_some() {
             return;
@@ -196,7 +225,10 @@ impl Rules<'_> {
             };
             self.error(site, &breach);
         }
-        if teacher.path.is_some() || config.student.path.is_some() {
+        let is_declared = |path: bool, run: bool| !path && !run;
+        if !is_declared(teacher.path.is_some(), teacher.run.is_some())
+            || !is_declared(config.student.path.is_some(), config.student.run.is_some())
+        {
             return;
         }
         let (Ok(large), Ok(small)) = (large.resolve(ROUGH_VOCABULARY), small.resolve(ROUGH_VOCABULARY))

@@ -143,7 +143,7 @@ fn the_teacher_is_an_axis_like_any_other() {
     let bench = Bench::new();
     let experiment = bench.load("", "[grid]\nteacher.hidden_size = [32, 64]\nteacher.train.steps = [5, 9]");
     assert_eq!(rows(&experiment), ["32/5", "32/9", "64/5", "64/9"]);
-    assert_eq!(bench.resolve(&experiment).teachers.len(), 4);
+    assert_eq!(bench.resolve(&experiment).needs.len(), 4);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn ten_thousand_points_are_expanded() {
         "[grid]\nloss.temperature = { linspace = [1, 4, 100] }\nloss.alpha = { linspace = [0, 1, 100] }";
     let experiment = bench.load("", grid);
     assert_eq!(experiment.points.len(), 10_000);
-    assert_eq!(bench.resolve(&experiment).students.len(), 10_000);
+    assert_eq!(bench.resolve(&experiment).runs.len(), 10_000);
 }
 
 proptest! {
@@ -180,9 +180,9 @@ proptest! {
         let product = temperatures.len() * alphas.len() * steps.len() * seeds.len();
         prop_assert_eq!(experiment.points.len(), product);
         let resolved = bench.resolve(&experiment);
-        let ids: HashSet<_> = resolved.students.iter().map(|(run, _)| run.run_id.clone()).collect();
+        let ids: HashSet<_> = resolved.runs.iter().map(|(run, _)| run.run_id.clone()).collect();
         prop_assert_eq!(ids.len(), product);
-        prop_assert_eq!(resolved.teachers.len(), 1);
+        prop_assert_eq!(resolved.needs.len(), 1);
     }
 
     /// Axes with repeated and with meaningless values: as many points as distinct configurations.

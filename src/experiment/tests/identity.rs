@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fs;
 
 use super::{Bench, COMPLETE};
-use crate::store::{RunId, RunRole};
+use crate::spec::{ModelSource, Purpose, RunId, RunRecord, Start};
 
 fn ids(bench: &Bench, overrides: &[&str]) -> Vec<RunId> {
     let experiment = bench.load_file("e.toml", overrides, &[]).unwrap();
-    bench.resolve(&experiment).students.into_iter().map(|(run, _)| run.run_id).collect()
+    bench.resolve(&experiment).runs.into_iter().map(|(run, _)| run.run_id).collect()
 }
 
 fn id(bench: &Bench, overrides: &[&str]) -> RunId {
@@ -19,7 +19,7 @@ fn id(bench: &Bench, overrides: &[&str]) -> RunId {
 
 fn teachers(bench: &Bench, overrides: &[&str]) -> Vec<RunId> {
     let experiment = bench.load_file("e.toml", overrides, &[]).unwrap();
-    bench.resolve(&experiment).teachers.into_iter().map(|run| run.run_id).collect()
+    bench.resolve(&experiment).needs.into_iter().map(|(_, run)| run.run_id).collect()
 }
 
 fn complete() -> Bench {
@@ -157,15 +157,95 @@ fn a_teacher_is_trained_on_labels_alone_with_its_own_settings() {
     let overrides = ["teacher.train.steps=9", "train.steps=5", "teacher.optimizer.learning_rate=0.25"];
     let experiment = bench.load_file("e.toml", &overrides, &[]).unwrap();
     let resolved = bench.resolve(&experiment);
-    let teacher = &resolved.teachers[0];
-    let config = &teacher.config;
-    assert_eq!(teacher.role, RunRole::Teacher);
-    assert_eq!(config.teacher, None);
-    assert_eq!(config.student.size, experiment.points[0].config.teacher.as_ref().unwrap().size);
-    assert_eq!((config.train.steps, config.optimizer.learning_rate), (Some(9), 0.25));
-    assert_eq!((config.loss.hard_weight(), config.evaluate.every), (1.0, 0));
-    assert_eq!(resolved.students[0].1.teacher_run.as_ref(), Some(&teacher.run_id));
-    assert_eq!(resolved.students[0].1.role, RunRole::Student);
+    let (purpose, teacher) = &resolved.needs[0];
+    let stage = teacher.spec.stage();
+    assert_eq!(*purpose, Purpose::Teacher);
+    assert!(stage.teachers.is_empty() && teacher.spec.needs().is_empty());
+    assert_eq!(*stage.start.size(), experiment.points[0].config.teacher.as_ref().unwrap().size);
+    assert_eq!((stage.train.steps, stage.optimizer.learning_rate), (Some(9), 0.25));
+    assert_eq!((stage.loss.hard_weight(), stage.evaluate.every), (1.0, 0));
+    assert_eq!(resolved.runs[0].1.spec.needs(), [&teacher.run_id]);
+}
+
+#[test]
+fn a_teacher_that_is_a_point_too_is_one_run() {
+    let bench = complete();
+    let overrides = ["loss.kind=none", "student.hidden_size=32", "student.layers=2"];
+    let alone = ids(&bench, &overrides);
+    assert_eq!(teachers(&bench, &[]), [id_without_teacher(&bench, &overrides)]);
+    assert_ne!(alone, teachers(&bench, &[]), "a student that is measured against a teacher is another run");
+}
+
+/// The id of the only run, its teacher left out.
+fn id_without_teacher(bench: &Bench, overrides: &[&str]) -> RunId {
+    let text = COMPLETE.replace("[teacher]\nhidden_size = 32\nlayers = 2\n", "");
+    bench.write("alone.toml", &text);
+    let experiment = bench.load_file("alone.toml", overrides, &[]).unwrap();
+    bench.resolve(&experiment).runs[0].1.run_id.clone()
+}
+
+/// The record of the only run of an experiment.
+fn record_of(bench: &Bench, overrides: &[&str], stored: &[RunRecord]) -> RunRecord {
+    let experiment = bench.load_file("e.toml", overrides, &[]).unwrap();
+    let mut resolved = super::resolve_with(&experiment, stored).unwrap();
+    assert_eq!(resolved.runs.len(), 1);
+    resolved.runs.remove(0).1
+}
+
+#[test]
+fn a_run_of_the_store_is_named_by_its_first_digits_and_counts_by_its_id() {
+    let bench = complete();
+    let first = record_of(&bench, &[], &[]);
+    let text =
+        COMPLETE.replace("hidden_size = 16\nlayers = 1", &format!("run = \"{}\"", &first.run_id.0[..6]));
+    bench.write("e.toml", &text);
+    let stored = [first.clone()];
+    let second = record_of(&bench, &[], &stored);
+    let stage = second.spec.stage();
+    assert_eq!(stage.start.model(), Some(&ModelSource::Run(first.run_id.clone())));
+    assert_eq!(second.spec.needs()[0], &first.run_id);
+    assert_eq!(second.spec.needs().len(), 2, "and the declared teacher");
+    let whole = format!("student.run=\"{}\"", first.run_id);
+    assert_eq!(record_of(&bench, &[&whole], &stored).run_id, second.run_id);
+
+    let experiment = bench.load_file("e.toml", &[], &[]).unwrap();
+    let resolved = super::resolve_with(&experiment, &stored).unwrap();
+    assert!(resolved.needs.iter().any(|(purpose, run)| *purpose == Purpose::Start && *run == first));
+    let error = super::resolve_with(&experiment, &[]).unwrap_err().to_string();
+    assert!(error.contains("`student.run`") && error.contains(&first.run_id.0[..6]), "{error}");
+}
+
+#[test]
+fn a_run_that_starts_from_another_uses_its_tokenizer() {
+    let bench = complete();
+    let first = record_of(&bench, &[], &[]);
+    let text = COMPLETE
+        .replace("tokenizer = \"tokenizer\"\n", "")
+        .replace("hidden_size = 16\nlayers = 1", &format!("run = \"{}\"", first.run_id))
+        .replace("[teacher]\nhidden_size = 32\nlayers = 2\n", "[loss]\nkind = \"none\"\n");
+    bench.write("e.toml", &text);
+    let second = record_of(&bench, &[], &[first]);
+    assert_eq!(second.spec.stage().data.tokenizer, Some(bench.path().join("tokenizer")));
+    assert!(matches!(second.spec.stage().start, Start::Model { .. }));
+}
+
+#[test]
+fn a_record_says_its_own_id() {
+    let bench = complete();
+    bench.write("model/config.json", "{}");
+    bench.write("model/model.safetensors", "w");
+    for overrides in
+        [&[][..], &["student={path=\"model\", hidden_size=16, layers=1}"], &["data.validation=valid.jsonl"]]
+    {
+        let mut record = record_of(&bench, overrides, &[]);
+        assert_eq!(record.recompute_id().unwrap().as_ref(), Some(&record.run_id), "{overrides:?}");
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record);
+        *record.inputs.values_mut().next().unwrap() = "00".to_owned();
+        assert_ne!(record.recompute_id().unwrap().as_ref(), Some(&record.run_id));
+        record.inputs.clear();
+        assert!(record.recompute_id().is_err());
+    }
 }
 
 #[test]
@@ -176,9 +256,9 @@ fn a_teacher_from_a_directory_is_not_trained() {
     bench.write("e.toml", &text);
     let experiment = bench.load_file("e.toml", &[], &[]).unwrap();
     let resolved = bench.resolve(&experiment);
-    assert!(resolved.teachers.is_empty() && resolved.students[0].1.teacher_run.is_none());
+    assert!(resolved.needs.is_empty() && resolved.runs[0].1.spec.needs().is_empty());
     let config = bench.path().join("teacher/config.json").to_string_lossy().into_owned();
-    assert!(resolved.students[0].1.inputs.contains_key(&config));
+    assert!(resolved.runs[0].1.inputs.contains_key(&config));
 
     let plain = id(&bench, &[]);
     assert_eq!(id(&bench, &["teacher.signal=hidden"]), plain);
@@ -201,7 +281,7 @@ fn a_teacher_uses_the_tokenizer_of_the_students_checkpoint() {
         .replace("[student]", "[student]\npath = \"model\"");
     bench.write("e.toml", &text);
     let resolved = bench.resolve(&bench.load_file("e.toml", &[], &[]).unwrap());
-    assert_eq!(resolved.teachers[0].config.data.tokenizer, Some(bench.path().join("model")));
+    assert_eq!(resolved.needs[0].1.spec.stage().data.tokenizer, Some(bench.path().join("model")));
 }
 
 #[test]
@@ -218,38 +298,47 @@ fn an_input_that_goes_away_is_an_error_that_names_it() {
     let bench = complete();
     let experiment = bench.load_file("e.toml", &[], &[]).unwrap();
     fs::remove_file(bench.path().join("train.jsonl")).unwrap();
-    let error = super::resolve(&experiment, &bench.path().join("cache")).unwrap_err().to_string();
+    let error = super::resolve_with(&experiment, &[]).unwrap_err().to_string();
     assert!(error.contains("data.train") && error.contains("train.jsonl"), "{error}");
 }
 
-/// The identity is defined by this document: a change to it gives every run a new identity, and must
-/// come with a new version.
+/// Ids are defined by these documents: a change to one gives every run a new id, and must come with a new version.
 #[test]
-fn the_identity_is_the_hash_of_a_canonical_document() {
+fn ids_are_hashes_of_canonical_documents() {
     let bench = Bench::new();
-    bench.write("train.jsonl", "abc");
-    bench.write("tokenizer/tokenizer.json", "abc");
-    bench.write(
-        "e.toml",
-        &format!("{COMPLETE}\n[loss]\nkind = \"none\"")
-            .replace("[teacher]\nhidden_size = 32\nlayers = 2\n", ""),
-    );
+    for name in ["train.jsonl", "tokenizer/tokenizer.json", "model/config.json", "model/model.safetensors"] {
+        bench.write(name, "abc");
+    }
+    bench.write("e.toml", COMPLETE);
     let abc = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
-    let document = format!(
-        concat!(
-            r#"{{"identity_version":1,"role":"student","#,
-            r#""data":{{"format":"auto","max_length":512,"on_bad_record":"error","packing":false,"shuffle":true,"#,
-            r#""tokenizer":{{"tokenizer.json":"{abc}"}},"train":"{abc}","validation":null}},"#,
-            r#""evaluate":{{"batch_size":16,"every":0}},"#,
-            r#""loss":{{"alpha":1e0,"alpha_weighs":"hard","beta":5e-1,"kind":"none","skew":1e-1,"temperature":1e0}},"#,
-            r#""optimizer":{{"beta1":9e-1,"beta2":9.99e-1,"clip_norm":1e0,"epsilon":1e-8,"learning_rate":5e-4,"#,
-            r#""weight_decay":1e-2}},"#,
-            r#""schedule":{{"decay_ratio":2e-1,"kind":"cosine","min_ratio":1e-1,"warmup_steps":0}},"#,
-            r#""student":{{"heads":8,"hidden_size":16,"initializer_range":2e-2,"intermediate_size":64,"kv_heads":2,"#,
-            r#""layers":1,"partial":false,"rms_norm_eps":1e-5,"rope_theta":1e6,"tie_word_embeddings":true}},"#,
-            r#""train":{{"accumulation":1,"batch_size":8,"epochs":1,"log_every":1,"precision":"fp32","seed":0}}}}"#,
-        ),
-        abc = abc
-    );
-    assert_eq!(id(&bench, &[]).0, blake3::hash(document.as_bytes()).to_hex()[..16]);
+    let data = format!(r#""data":{{"tokenizer":{{"tokenizer.json":"{abc}"}},"train":["{abc}"]}}"#);
+    let size = |width: u32, inner: u32, layers: u32, kv: u32| {
+        format!(
+            r#"{{"heads":8,"hidden_size":{width},"initializer_range":2e-2,"intermediate_size":{inner},"kv_heads":{kv},"#
+        ) + &format!(r#""layers":{layers},"rms_norm_eps":1e-5,"rope_theta":1e6,"tie_word_embeddings":true}}"#)
+    };
+    let start = format!(r#""start":{{"random":{}}}"#, size(16, 64, 1, 2));
+    let labels = r#""loss":{"alpha":1e0,"kind":"none","temperature":1e0}"#;
+    let hash = |stage: String| {
+        let document = format!(r#"{{"identity_version":2,"train":{{{stage}}}}}"#);
+        blake3::hash(document.as_bytes()).to_hex()[..16].to_owned()
+    };
+
+    // Labels alone; a teacher that kdx trains; one from a directory; a start of its own.
+    let alone = hash(format!("{data},{labels},{start}"));
+    assert_eq!(id_without_teacher(&bench, &["loss.kind=none"]).0, alone);
+    let teacher = hash(format!(r#"{data},{labels},"start":{{"random":{}}}"#, size(32, 128, 2, 2)));
+    assert_eq!(teachers(&bench, &[]), [RunId(teacher.clone())]);
+    let taught = hash(format!(r#"{data},{start},"teachers":[{{"run":"{teacher}"}}]"#));
+    assert_eq!(id(&bench, &[]).0, taught);
+    assert_eq!(taught, "c8856b002323ecfc");
+
+    bench.write("e.toml", &COMPLETE.replace("hidden_size = 32\nlayers = 2", "path = \"model\""));
+    let model = format!(r#"{{"config.json":"{abc}","model.safetensors":"{abc}"}}"#);
+    let given = hash(format!(r#"{data},{start},"teachers":[{{"content":{model}}}]"#));
+    assert_eq!(id(&bench, &[]).0, given);
+    let topk = hash(format!(
+        r#"{data},{start},"teachers":[{{"content":{model},"signal":"topk","top_k":8}}],"train":{{"seed":3}}"#
+    ));
+    assert_eq!(id(&bench, &["teacher.signal=topk", "teacher.top_k=8", "train.seed=3"]).0, topk);
 }

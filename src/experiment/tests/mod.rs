@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Experiment, Problems, Resolved, Surroundings, load_in, resolve};
+use super::{Experiment, Problems, ResolveError, Resolved, Surrounding, Surroundings, load_in, resolve};
+use crate::spec::RunRecord;
 
 /// A section for everything that a run needs.
 const COMPLETE: &str = r#"
@@ -73,8 +74,18 @@ impl Bench {
     }
 
     fn resolve(&self, experiment: &Experiment) -> Resolved {
-        resolve(experiment, &self.path().join("cache")).unwrap()
+        resolve_with(experiment, &[]).unwrap()
     }
+}
+
+/// Resolves an experiment against a store that holds these runs.
+fn resolve_with(experiment: &Experiment, stored: &[RunRecord]) -> Result<Resolved, ResolveError> {
+    let mut digest = |path: &Path| Ok(blake3::hash(&fs::read(path)?).to_hex().to_string());
+    let find = |name: &str| {
+        let found = stored.iter().find(|record| record.run_id.0.starts_with(name));
+        found.cloned().ok_or_else(|| format!("no run begins with {name}").into())
+    };
+    resolve(experiment, Surrounding { digest: &mut digest, find: &find })
 }
 
 /// The values of one axis, point by point; null where it does not count.

@@ -124,7 +124,7 @@ fn a_search_is_no_part_of_a_runs_identity() {
     let bench = Bench::new();
     let ids = |grid: &str| -> Vec<String> {
         let experiment = bench.load("", grid);
-        bench.resolve(&experiment).students.into_iter().map(|(run, _)| run.run_id.0).collect()
+        bench.resolve(&experiment).runs.into_iter().map(|(run, _)| run.run_id.0).collect()
     };
     let plain = ids("");
     assert_eq!(plain, ids("[search]\nseed = 7\neta = 4\nmin_runs = 2"));

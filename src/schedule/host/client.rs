@@ -92,12 +92,11 @@ impl Host {
         }
         register.count += 1;
         let number = register.count;
-        let log = command.store.run_dir(command.role, command.id).log_path();
+        let log = command.store.run_dir(command.id).log_path();
         register.guests.insert(number, Entry { slot, log });
         drop(register);
         self.write(&Request::Start {
             guest: number,
-            role: command.role,
             run: command.id.clone(),
             threads: command.threads,
             until: command.until,

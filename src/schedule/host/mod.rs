@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
-use crate::store::{RunId, RunRole};
+use crate::spec::RunId;
 
 pub(super) use client::{Guest, Host};
 pub use serve::serve;
@@ -33,8 +33,6 @@ enum Request {
     Start {
         /// Its number.
         guest: u64,
-        /// Student or teacher.
-        role: RunRole,
         /// The run.
         run: RunId,
         /// CPU threads.
@@ -97,7 +95,7 @@ mod tests {
         let expected = Report::Event { guest: 1, event: Event::Checkpoint { step: 2 } };
         assert_eq!(serde_json::from_str::<Report>(&event).unwrap(), expected);
         let run = RunId("ab".to_owned());
-        let request = Request::Start { guest: 1, role: RunRole::Student, run, threads: 2, until: Some(3) };
+        let request = Request::Start { guest: 1, run, threads: 2, until: Some(3) };
         assert_eq!(serde_json::from_str::<Request>(&line(&request)).unwrap(), request);
     }
 }

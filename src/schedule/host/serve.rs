@@ -50,11 +50,11 @@ pub fn serve(store: &Store, device: &DeviceName) -> Result<(), DeviceError> {
     for request in std::io::stdin().lock().lines() {
         let Ok(request) = request else { break };
         match serde_json::from_str(&request) {
-            Ok(Request::Start { guest, role, run, threads: count, until }) => {
+            Ok(Request::Start { guest, run, threads: count, until }) => {
                 threads.retain(|thread| !thread.is_finished());
                 let (stop, house) = (house.register(guest), Arc::clone(&house));
                 threads.push(std::thread::spawn(move || {
-                    let task = Task { store: &house.store, role, id: &run, device: &house.name, until };
+                    let task = Task { store: &house.store, id: &run, device: &house.name, until };
                     let panic = house.accommodate(guest, &task, count, &stop);
                     house.see_off(guest, panic);
                 }));
@@ -118,7 +118,7 @@ impl House {
         threads: usize,
         stop: &Arc<Interrupt>,
     ) -> Option<String> {
-        let log = task.store.run_dir(task.role, task.id).log_path();
+        let log = task.store.run_dir(task.id).log_path();
         let panic = self.on_own_threads(&log, threads, || {
             if let Err(error) = work_until(task, Supervision::Host { guest }, stop) {
                 // As the process of one run says it.

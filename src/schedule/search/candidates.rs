@@ -48,12 +48,12 @@ impl Rule {
 type Facts = Vec<(RunId, SearchFact)>;
 
 impl Candidates {
-    pub fn new(config: &SearchConfig, students: &[Job]) -> Self {
+    pub fn new<'a>(config: &SearchConfig, points: impl Iterator<Item = &'a Job>) -> Self {
         let length = |job: &Job| Length {
-            every: (job.record.config.evaluate.every as u64).max(1),
+            every: (job.record.spec.stage().evaluate.every as u64).max(1),
             total: job.estimate.steps,
         };
-        let candidates = students.iter().filter(|job| !job.is_baseline);
+        let candidates = points.filter(|job| !job.is_baseline());
         Self {
             config: config.clone(),
             runs: candidates.map(|job| (job.id().clone(), length(job))).collect(),

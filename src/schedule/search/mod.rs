@@ -64,10 +64,10 @@ impl Search {
             log: store.search_log(&plan.experiment.name),
             offset: 0,
             id: settings_id(config),
-            candidates: Candidates::new(config, &plan.students),
+            candidates: Candidates::new(config, plan.points()),
         };
         // What was measured while nobody listened: in runs of other experiments, or just before a crash.
-        let begun: Vec<&Job> = plan.students.iter().filter(|job| job.state != RunState::Planned).collect();
+        let begun: Vec<&Job> = plan.points().filter(|job| job.state != RunState::Planned).collect();
         search.with_log(|candidates| {
             let mut facts = Vec::new();
             for job in begun {

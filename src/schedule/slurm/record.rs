@@ -5,7 +5,7 @@
 //!   submissions.json   which task of which job trains which run   replaced
 //!   sweep.N            the lease of the sweep that submits
 //!   NAME.sh            the batch script of a submission
-//!   NAME.tasks         line N: role, run and log file of task N
+//!   NAME.tasks         line N: run and log file of task N
 //!   NAME_N.out         what Slurm said about task N
 //! ```
 //!
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SlurmError;
 use crate::store::file::{read_json_if_there, write_atomic, write_json};
-use crate::store::{FORMAT_VERSION, Lease, LeasePlace, LeaseTimes, RunId, RunRole, Store, StoreError};
+use crate::store::{FORMAT_VERSION, Lease, LeasePlace, LeaseTimes, RunId, Store, StoreError};
 
 /// A job array.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,8 +35,6 @@ pub struct Submission {
 /// A task of a job array: one attempt at a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubmittedTask {
-    /// Student or teacher.
-    pub role: RunRole,
     /// The run.
     pub run: RunId,
     /// Attempts of the run before this one.
@@ -149,8 +147,8 @@ const RECORD: &str = "submissions.json";
 /// What a batch script reads: a line a task.
 pub fn task_file(tasks: &[SubmittedTask], store: &Store) -> String {
     let line = |task: &SubmittedTask| {
-        let log = store.run_dir(task.role, &task.run).log_path();
-        format!("{}\t{}\t{}\n", task.role.as_str(), task.run, log.display())
+        let log = store.run_dir(&task.run).log_path();
+        format!("{}\t{}\n", task.run, log.display())
     };
     tasks.iter().map(line).collect()
 }
@@ -167,17 +165,8 @@ mod tests {
     use super::*;
 
     fn submission(name: &str) -> Submission {
-        let task = |run: &str, role| SubmittedTask {
-            role,
-            run: RunId(run.into()),
-            attempts_before: 1,
-            steps_before: 40,
-        };
-        Submission {
-            name: name.into(),
-            job: None,
-            tasks: vec![task("aa", RunRole::Teacher), task("bb", RunRole::Student)],
-        }
+        let task = |run: &str| SubmittedTask { run: RunId(run.into()), attempts_before: 1, steps_before: 40 };
+        Submission { name: name.into(), job: None, tasks: vec![task("aa"), task("bb")] }
     }
 
     #[test]
@@ -190,8 +179,8 @@ mod tests {
         submissions.set_job("two", 12).unwrap();
         submissions.remove("one").unwrap();
         let tasks = fs::read_to_string(submissions.tasks_path("two")).unwrap();
-        let log = root.path().join("students/bb/log.txt");
-        assert_eq!(tasks.lines().nth(1).unwrap(), format!("student\tbb\t{}", log.display()));
+        let log = root.path().join("runs/bb/log.txt");
+        assert_eq!(tasks.lines().nth(1).unwrap(), format!("bb\t{}", log.display()));
         assert!(!submissions.script_path("one").exists());
         drop(submissions);
 

@@ -22,7 +22,7 @@ pub struct Script<'a> {
     pub experiment: &'a str,
     /// The array, as `1-12%4`.
     pub array: String,
-    /// The task file: line N has the role, the run and the log file of task N, with tabs between.
+    /// The task file: line N has the run and the log file of task N, with tabs between.
     pub tasks: &'a Path,
     /// Where Slurm's own messages about a task go, with `%a` for its number.
     pub output: &'a Path,

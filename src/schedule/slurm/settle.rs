@@ -118,7 +118,7 @@ impl Dispatcher<'_> {
         let Some(submission) = self.submissions.get(name) else { return Ok(()) };
         // Tasks of runs that this sweep leaves out are for the next one.
         let is_left = submission.tasks.iter().any(|task| {
-            let dir = self.options.store.run_dir(task.role, &task.run);
+            let dir = self.options.store.run_dir(&task.run);
             let is_done = dir.status().ok().flatten().is_some_and(|status| status.state.is_done());
             self.board.index_of(&task.run).is_none() && !is_done
         });

@@ -72,7 +72,6 @@ fn submission(jobs: &[&Job], options: &Options<'_>) -> Submission {
     let task = |job: &&Job| {
         let dir = job.dir(&options.store);
         SubmittedTask {
-            role: job.record.role,
             run: job.id().clone(),
             attempts_before: dir.status().ok().flatten().map_or(0, |status| status.attempt),
             steps_before: steps_of(&dir),

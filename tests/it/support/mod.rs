@@ -5,9 +5,12 @@ pub mod device;
 pub mod reference;
 pub mod sweep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use kdx::distill::Job;
+use kdx::spec::{ModelSource, RunRecord};
+use kdx::store::RunDir;
 
 /// The repository: `KDX_TEST_ROOT`, for a test binary that was built elsewhere, or where this one was built.
 pub fn root() -> PathBuf {
@@ -22,6 +25,21 @@ pub fn kdx() -> PathBuf {
 /// A file of the reference numbers; `tests/golden/make_golden.py` says what they are.
 pub fn golden(name: &str) -> PathBuf {
     root().join("tests/golden").join(name)
+}
+
+/// A job whose models are all in directories.
+pub fn job<'a>(record: &'a RunRecord, dir: &'a RunDir, cache_dir: &'a Path, device: Device) -> Job<'a> {
+    let stage = record.spec.stage();
+    let directory = |model: &ModelSource| model.directory().map(Path::to_owned);
+    Job {
+        record,
+        dir,
+        start_dir: stage.start.model().and_then(directory),
+        teacher_dirs: stage.teachers.iter().filter_map(|teacher| directory(&teacher.model)).collect(),
+        cache_dir,
+        device,
+        until: None,
+    }
 }
 
 /// Asserts that two numbers agree up to a fraction of the expected one.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use kdx::spec::{CompareConfig, LossKind, RunConfig};
+use kdx::spec::{
+    CompareConfig, FORMAT_VERSION, LossKind, NeededRun, PlannedRun, Purpose, RunConfig, RunId, RunRecord,
+    RunSpec, Stage,
+};
 use kdx::store::{
-    Evaluation, ExperimentRecord, FORMAT_VERSION, MetricRow, PlannedRun, RunDir, RunId, RunRecord, RunRole,
-    RunState, RunStatus, RunSummary, Split, Store,
+    Evaluation, ExperimentRecord, MetricRow, RunDir, RunState, RunStatus, RunSummary, Split, Store,
 };
 use serde_json::{Map, Value, json};
 
@@ -96,7 +98,7 @@ impl Sweep {
         let point = point.map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         self.runs.push(PlannedRun { run_id: run_id.clone(), point });
         self.write_experiment();
-        let dir = self.store().run_dir(RunRole::Student, &run_id);
+        let dir = self.store().run_dir(&run_id);
         if end == End::Planned {
             return dir;
         }
@@ -104,13 +106,11 @@ impl Sweep {
         dir.create(&RunRecord {
             format_version: FORMAT_VERSION,
             run_id,
-            role: RunRole::Student,
-            teacher_run: config
-                .teacher
-                .as_ref()
-                .filter(|t| t.path.is_none())
-                .map(|_| self.teachers[0].clone()),
-            config: config.clone(),
+            spec: RunSpec::train(Stage::new(
+                &config,
+                None,
+                config.teacher.as_ref().filter(|t| t.path.is_none()).map(|_| self.teachers[0].clone()),
+            )),
             inputs: Default::default(),
         })
         .unwrap();
@@ -158,7 +158,7 @@ impl Sweep {
     fn add_teacher(&mut self) {
         let run_id = RunId("7eac4e7000000001".to_owned());
         self.teachers.push(run_id.clone());
-        let dir = self.store().run_dir(RunRole::Teacher, &run_id);
+        let dir = self.store().run_dir(&run_id);
         let mut config = self.base.clone();
         config["student"] = config["teacher"].take();
         config.as_object_mut().unwrap().remove("teacher");
@@ -167,9 +167,7 @@ impl Sweep {
         dir.create(&RunRecord {
             format_version: FORMAT_VERSION,
             run_id,
-            role: RunRole::Teacher,
-            teacher_run: None,
-            config: config.clone(),
+            spec: RunSpec::train(Stage::new(&config, None, None)),
             inputs: Default::default(),
         })
         .unwrap();
@@ -199,7 +197,11 @@ impl Sweep {
                 source: format!("experiments/{}.toml", self.name),
                 axes: self.axes.clone(),
                 runs: self.runs.clone(),
-                teachers: self.teachers.clone(),
+                needs: self
+                    .teachers
+                    .iter()
+                    .map(|id| NeededRun { run_id: id.clone(), purpose: Purpose::Teacher })
+                    .collect(),
                 compare: self.compare.clone(),
             })
             .unwrap();

@@ -47,13 +47,13 @@ pub fn rows() -> Vec<Wrong> {
             "no student",
             "[student]\nhidden_size = 16\nlayers = 1\n",
             "",
-            &["e.toml:1:1", "[student] has neither sizes nor a `path`"],
+            &["e.toml:1:1", "[student] has neither sizes nor a `path` nor a `run`"],
         ),
         replaced(
             "an empty student",
             "hidden_size = 16\nlayers = 1\n",
             "",
-            &["e.toml:8:1", "[student] has neither sizes nor a `path`"],
+            &["e.toml:8:1", "[student] has neither sizes nor a `path` nor a `run`"],
         ),
         replaced(
             "no teacher",
@@ -70,7 +70,7 @@ pub fn rows() -> Vec<Wrong> {
             "an empty teacher",
             "hidden_size = 32\nlayers = 2\n",
             "",
-            &["e.toml:5:1", "[teacher] has neither sizes nor a `path`"],
+            &["e.toml:5:1", "[teacher] has neither sizes nor a `path` nor a `run`"],
         ),
         replaced(
             "a teacher with a path and sizes",
@@ -106,7 +106,7 @@ pub fn rows() -> Vec<Wrong> {
             "a signal of no teacher",
             "hidden_size = 32\nlayers = 2\n",
             "signal = \"hidden\"\n",
-            &["e.toml:5:1", "[teacher] has neither sizes nor a `path`"],
+            &["e.toml:5:1", "[teacher] has neither sizes nor a `path` nor a `run`"],
         ),
         replaced(
             "a signal that is none",
