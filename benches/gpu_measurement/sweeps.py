@@ -140,7 +140,7 @@ def describe(store, name):
     """A run by what sets it apart."""
     for path in runs(store):
         if path.name == name:
-            config = json.loads((path / "run.json").read_text()).get("config", {})
+            config = json.loads((path / "run.json").read_text())["spec"]["train"]
             return {"run": name, "precision": config.get("train", {}).get("precision"), "loss": config.get("loss")}
     return {"run": name}
 

@@ -17,6 +17,8 @@ fn chain() -> (Place, String) {
         .replace("[grid]\n\"loss.temperature\" = [1.0, 4.0]\n", "")
         .replace("steps = 6\n", "steps = 200\ncheckpoint_every = 0.02\n")
         .replace("steps = 4\n", "steps = 200\ncheckpoint_every = 0.02\n");
+    let toydata = concat!(env!("CARGO_MANIFEST_DIR"), "/toydata");
+    let one = one.replace("TOYDATA", toydata);
     let place = Place::new(&one);
     let mut sweep = place
         .command(&["sweep", "tiny.toml", "--jobs", "1"])

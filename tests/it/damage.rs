@@ -22,7 +22,7 @@ fn flip(path: &Path) {
 
 fn another_version(path: &Path) {
     let text = fs::read_to_string(path).expect("a file");
-    fs::write(path, text.replace("\"format_version\": 1", "\"format_version\": 7")).expect("another file");
+    fs::write(path, text.replace("\"format_version\": 2", "\"format_version\": 7")).expect("another file");
 }
 
 fn remove(path: &Path) {

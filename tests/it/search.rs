@@ -48,7 +48,8 @@ fn median() -> Place {
 
 /// Runs by their learning rate.
 fn by_rate(place: &Place) -> BTreeMap<String, std::path::PathBuf> {
-    let rate = |run: &Path| json(&run.join("run.json"))["config"]["optimizer"]["learning_rate"].to_string();
+    let rate =
+        |run: &Path| json(&run.join("run.json"))["spec"]["train"]["optimizer"]["learning_rate"].to_string();
     place.runs().into_iter().map(|run| (rate(&run), run)).collect()
 }
 
@@ -223,8 +224,10 @@ fn a_baseline_is_never_stopped() {
     );
     let place = Place::new(&text);
     place.succeeds(&["sweep", "tiny.toml", "--jobs", "1"]);
-    let baseline =
-        place.runs().into_iter().find(|run| json(&run.join("run.json"))["config"]["loss"]["kind"] == "none");
+    let baseline = place
+        .runs()
+        .into_iter()
+        .find(|run| json(&run.join("run.json"))["spec"]["train"]["loss"]["kind"] == "none");
     let baseline = baseline.unwrap();
     assert_eq!((state(&baseline), steps(&baseline)), ("finished".to_owned(), 4));
     assert!(place.states().contains(&"stopped".to_owned()));

@@ -228,7 +228,7 @@ fn a_new_point_is_trained_alone() {
     let place = Place::new(TINY);
     place.succeeds(&["sweep", "tiny.toml"]);
     let text = place.succeeds(&["sweep", "tiny.toml", "--set", r#"grid."loss.temperature"=[1.0, 4.0, 8.0]"#]);
-    assert!(text.contains("0 teachers and 1 run to train"), "{text}");
+    assert!(text.contains("tiny: 1 run to train"), "{text}");
     assert_eq!(place.states().len(), 4);
 }
 

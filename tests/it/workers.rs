@@ -101,7 +101,7 @@ fn chosen_runs_are_trained_alone_with_their_teacher() {
     assert!(!wrong.status.success());
     assert!(both(&wrong).contains("no single run of tiny begins with `zz`"), "{}", both(&wrong));
     assert!(place.states().iter().all(|state| state == "planned"), "{:?}", place.states());
-    let has_teacher = |run: &PathBuf| !json(&run.join("run.json"))["teacher_run"].is_null();
+    let has_teacher = |run: &PathBuf| json(&run.join("run.json"))["spec"]["train"]["teachers"].is_array();
     let chosen = place.runs().into_iter().find(has_teacher).expect("a student with a teacher");
     let id = chosen.file_name().and_then(|name| name.to_str()).expect("an id");
     place.succeeds(&["sweep", "tiny.toml", "--run", &id[..10]]);

@@ -302,7 +302,7 @@ fn read(path: &Path) -> io::Result<Option<(Vec<u8>, SystemTime)>> {
 
 fn decode(content: &[u8]) -> Option<Record> {
     let record: Record = serde_json::from_slice(content).ok()?;
-    (record.format_version == FORMAT_VERSION).then_some(record)
+    (1..=FORMAT_VERSION).contains(&record.format_version).then_some(record)
 }
 
 /// Whether the file at `path` is the one with this nonce.
