@@ -152,6 +152,7 @@ fn noise(len: usize) -> Vec<f32> {
 }
 
 fn losses(isa: Isa) {
+    use kdx::kernels::{Distillation, Divergence};
     use loss::*;
     for (n, v, width, t_width) in [(1024, 6400, 512, 768), (256, 49_152, 512, 768)] {
         for precision in [Precision::F32, Precision::Bf16] {
@@ -164,14 +165,15 @@ fn losses(isa: Isa) {
             let (mut d_hidden, mut d_head) = (vec![0.0; n * width], vec![0.0; v * width]);
             let pack = best(|| drop(Head::new(isa, precision, MatRef::new(&weight, v, width))));
             let gflop = 2.0 * (n * v) as f64 * (3 * width + t_width) as f64 / 1e9;
-            for (soft, temperature) in [
-                (Soft::ForwardKl, 1.0),
-                (Soft::ForwardKl, 2.0),
-                (Soft::ReverseKl, 2.0),
-                (Soft::JensenShannon { beta: 0.5 }, 2.0),
-                (Soft::LogitMse, 1.0),
+            for (divergence, temperature) in [
+                (Divergence::ForwardKl, 1.0),
+                (Divergence::ForwardKl, 2.0),
+                (Divergence::ReverseKl, 2.0),
+                (Divergence::JensenShannon { beta: 0.5 }, 2.0),
+                (Divergence::LogitMse, 1.0),
             ] {
-                let config = LossConfig { soft, temperature, hard_weight: 0.5, agreement: false };
+                let mix = Distillation { divergence: Some(divergence), temperature, hard_weight: 0.5 };
+                let config = LossConfig { mix, agreement: false };
                 let time = best(|| {
                     let student = Side { hidden: MatRef::new(&hidden, n, width), head: &head };
                     let teacher =
@@ -185,7 +187,7 @@ fn losses(isa: Isa) {
                     black_box(distillation_loss(&config, student, Some(teacher), &targets, Some(gradients)));
                 });
                 println!(
-                    "loss {precision:?} n {n} v {v} {soft:?} T {temperature}: {:.1} us/token, {:.0} GFLOP/s ({:.0} %), packing the head {:.1} ms",
+                    "loss {precision:?} n {n} v {v} {divergence:?} T {temperature}: {:.1} us/token, {:.0} GFLOP/s ({:.0} %), packing the head {:.1} ms",
                     time / n as f64 * 1e6,
                     gflop / time,
                     100.0 * gflop / time / peak,

@@ -3,25 +3,9 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use super::extension::{self, Kernels, Vectors};
-use super::is_processor;
-
-/// The numbers of one step, the same for every parameter.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    /// Learning rate of this step.
-    pub learning_rate: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// The number of this step, from 1.
-    pub step: u64,
-}
+use super::adamw_spec::AdamW;
+use super::contract::{self, Kernels, Vectors};
+use super::device::is_processor;
 
 /// Running means of the gradient and of its square, each `[n]`.
 #[derive(Debug, Clone)]
@@ -122,9 +106,9 @@ pub fn adamw_step(
         seconds.push(second.into_dispatch());
     }
     let scale = match scale.clone() {
-        GradientScale::By(scale) => extension::GradientScale::By(scale),
+        GradientScale::By(scale) => contract::GradientScale::By(scale),
         GradientScale::Down { norm, limit, epsilon } => {
-            extension::GradientScale::Down { norm: norm.into_dispatch(), limit, epsilon }
+            contract::GradientScale::Down { norm: norm.into_dispatch(), limit, epsilon }
         }
     };
     let [values, gradients, firsts, seconds] = [values, gradients, firsts, seconds].map(Vectors);

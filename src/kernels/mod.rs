@@ -9,7 +9,8 @@
 //! ops           what a block is made of: embedding, products, norm, SwiGLU, attention
 //! distillation  the output heads with the loss between them
 //! adamw         the optimizer
-//! extension     the operations as an extension of Burn's backends
+//! *_spec        what the operations are, in plain types
+//! contract      the operations as an extension of Burn's backends
 //! flex          … on Burn's CPU backend
 //! cube          … on its GPU backend, with the kernels for it
 //! cpu           kernels over slices, for each instruction set
@@ -20,41 +21,32 @@
 //! product with a shared weight would compute one weight gradient for each sequence.
 
 mod adamw;
+mod adamw_spec;
+mod attention_spec;
+mod contract;
 pub mod cpu;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod cube;
+mod device;
 mod distillation;
-mod extension;
 mod flex;
+mod kept_head;
+mod loss_spec;
+mod loss_tensors;
 mod ops;
+mod precision;
+mod products;
 pub mod reference;
 mod rotary;
 
-use burn::backend::DispatchDevice;
-use burn::tensor::Device;
-
-pub use adamw::{AdamW, GradientScale, Moments, Norm, Parameter, adamw_step, sum_of_squares};
-pub use cpu::Precision;
-pub use distillation::{
-    Distillation, Divergence, KeptHead, Losses, Measured, Projection, Taught, TeacherMeasured, TopK,
-    distillation_loss, measure,
-};
-pub use flex::linear::{Packed, Products};
-pub use flex::loss::{HeadProducts, PackedHead};
+pub use adamw::{GradientScale, Moments, Norm, Parameter, adamw_step, sum_of_squares};
+pub use adamw_spec::AdamW;
+pub use device::{GPU_PIECE, is_processor};
+pub use distillation::{distillation_loss, measure};
+pub use kept_head::KeptHead;
+pub use loss_spec::{Distillation, Divergence, Measured, TeacherMeasured};
+pub use loss_tensors::{Losses, Projection, Taught, TopK};
 pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
+pub use precision::Precision;
+pub use products::{Packed, Products};
 pub use rotary::RotaryTable;
-
-/// Numbers of a piece of work that a GPU writes and reads again at once: 64 MiB in single precision, near what the
-/// cache of a large one holds, and enough to keep it busy.
-pub const GPU_PIECE: usize = 1 << 24;
-
-/// Whether tensors of a device are in the processor's memory: its kernels pack weights, and know what they
-/// computed at once.
-pub fn is_processor(device: &Device) -> bool {
-    match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(_) => is_processor(&device.clone().without_autodiff()),
-        #[allow(unreachable_patterns, reason = "there are other devices only with features for GPUs")]
-        _ => false,
-    }
-}

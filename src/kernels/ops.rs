@@ -3,11 +3,10 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use super::Precision;
-use super::cpu::attention::AttentionShape;
-use super::extension::{Kernels, Weights};
-use super::flex::attention::AttentionSpec;
-use super::flex::linear::Products;
+use super::attention_spec::{AttentionShape, AttentionSpec};
+use super::contract::{Kernels, Weights};
+use super::precision::Precision;
+use super::products::Products;
 use super::rotary::RotaryTable;
 
 /// Rows of `matrix` by number: `rows [n]`, `matrix [height, width]` → `[n, width]`. An embedding, or some

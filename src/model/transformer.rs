@@ -13,8 +13,8 @@ use super::config::{Llama3Scaling, ModelConfig, RopeConfig};
 use super::init;
 use super::weights::Weights;
 use crate::kernels::{
-    HeadProducts, Heads, Packed, PackedHead, Precision, Products, Projection, RotaryTable, causal_attention,
-    embed, linear, linear_add, rms_norm, swiglu,
+    Heads, Packed, Precision, Products, Projection, RotaryTable, causal_attention, embed, linear, linear_add,
+    rms_norm, swiglu,
 };
 
 /// Positions of the first table of a rotary embedding; it doubles as longer sequences come.
@@ -95,7 +95,7 @@ struct Shape {
 #[derive(Debug)]
 struct PackedModel {
     blocks: Vec<PackedBlock>,
-    head: PackedHead,
+    head: Packed,
 }
 
 #[derive(Debug, Default)]
@@ -187,7 +187,7 @@ impl Transformer {
     pub fn frozen(&self) -> Self {
         let mut frozen = self.valid();
         let blocks = self.model.layers.iter().map(|_| PackedBlock::default()).collect();
-        frozen.shape.packed = Some(Arc::new(PackedModel { blocks, head: PackedHead::default() }));
+        frozen.shape.packed = Some(Arc::new(PackedModel { blocks, head: Packed::default() }));
         frozen
     }
 
@@ -255,7 +255,7 @@ impl Transformer {
     /// Hidden states with the head that makes logits of them.
     pub fn project(&self, hidden: Tensor<2>) -> Projection {
         let packed = self.shape.packed.as_ref().map(|packed| packed.head.clone());
-        let how = HeadProducts { precision: self.shape.precision, packed };
+        let how = Products { precision: self.shape.precision, packed };
         Projection { hidden, head: self.head(), how }
     }
 

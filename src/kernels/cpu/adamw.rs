@@ -3,7 +3,8 @@
 
 use super::isa::Isa;
 use super::matrix::Shared;
-use super::simd::{Simd, simd_fn};
+use super::simd::Simd;
+use super::simd_fn::simd_fn;
 use super::vector::sum_of_squares;
 use rayon::prelude::*;
 
@@ -136,7 +137,7 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::{noise, on_threads};
+    use super::super::test_support::{noise, on_threads};
     use super::*;
 
     const SETTINGS: AdamW =

@@ -57,7 +57,7 @@ fn row(id: i32, h: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::{noise, on_threads};
+    use super::super::test_support::{noise, on_threads};
     use super::*;
 
     #[test]

@@ -8,11 +8,13 @@
 //! The bits of C do not depend on the number of threads: each element is summed in the order of k by one
 //! task, with block boundaries that are a matter of k alone.
 
-use super::isa::{Isa, Precision};
+use super::call::Call;
+use super::isa::Isa;
 use super::matrix::{Element, MatMut, MatRef, Shared};
-use super::micro::{Call, Tile};
+use super::micro::Tile;
 use super::pack::{DEPTH, PackedMatrix, Panels, depth_of, pack, pack_panel, packed_len, panel_at};
 use super::scratch::Scratch;
+use crate::kernels::precision::Precision;
 use rayon::prelude::*;
 
 /// Panels of A that a task keeps in the second-level cache: 140 rows of 2 KiB.

@@ -7,8 +7,11 @@
 pub mod adamw;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod amx_tests;
 pub mod attention;
 pub mod buffer;
+mod call;
 pub mod embedding;
 pub mod gemm;
 #[cfg(test)]
@@ -22,15 +25,19 @@ pub mod pack;
 pub mod rotary;
 pub mod scratch;
 mod simd;
+mod simd_fn;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
 pub mod swiglu;
+#[cfg(test)]
+mod test_support;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 pub mod vector;
 
+pub use crate::kernels::precision::Precision;
 pub use gemm::{gemm, gemm_each, gemm_packed};
-pub use isa::{Isa, IsaError, Level, Precision};
+pub use isa::{Isa, IsaError, Level};
 pub use matrix::{Element, MatMut, MatRef};
 pub use pack::PackedMatrix;
 

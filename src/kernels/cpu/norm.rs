@@ -5,7 +5,7 @@
 
 use super::isa::Isa;
 use super::scratch::Scratch;
-use super::simd::simd_fn;
+use super::simd_fn::simd_fn;
 use super::vector::{fold2, map2_into};
 use rayon::prelude::*;
 
@@ -97,7 +97,7 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::{noise, on_threads};
+    use super::super::test_support::{noise, on_threads};
     use super::*;
     use proptest::prelude::*;
 

@@ -4,15 +4,17 @@
 //! panel holds its columns k after k. Missing columns of the last panel, and the missing half of the last pair
 //! of an odd k, are zeros. A of a product is packed as its transpose, with the tile's rows as the width.
 
+use super::call::{Format, TILE_DEPTH};
+use super::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use super::isa::Level;
-use super::isa::{Isa, Precision};
 use super::matrix::{Element, MatRef, round_to_bf16};
-use super::micro::{Format, TILE_DEPTH, Tile};
+use super::micro::Tile;
 use super::scratch::Scratch;
-use super::simd::simd_fn;
+use super::simd_fn::simd_fn;
 #[cfg(target_arch = "x86_64")]
 use super::transpose::{pack_lines, pack_rows, pack_tile, pack_tile_lines};
+use crate::kernels::precision::Precision;
 use rayon::prelude::*;
 
 /// Words of k in a block: a panel of B (32 columns) is then 64 KiB, one of A (14 rows) 28 KiB.

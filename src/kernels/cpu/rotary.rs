@@ -2,7 +2,7 @@
 //! head's vector is rotated with element i + d/2 by the angle position · base^(−2i/d).
 
 use super::isa::Isa;
-use super::simd::simd_fn;
+use super::simd_fn::simd_fn;
 use rayon::prelude::*;
 
 /// Cosines and sines of all angles, each [positions, d/2].
@@ -60,7 +60,7 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::noise;
+    use super::super::test_support::noise;
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 //! silu′(x) = σ(x) (1 + x (1 − σ(x))). Gate and up are one row, as one product makes them.
 
 use super::isa::Isa;
-use super::simd::{Simd, simd_fn};
+use super::simd::Simd;
+use super::simd_fn::simd_fn;
 use super::vector::{exp_lanes, map2_into};
 use rayon::prelude::*;
 
@@ -88,7 +89,7 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::noise;
+    use super::super::test_support::noise;
     use super::*;
 
     #[test]

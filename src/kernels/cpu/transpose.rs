@@ -4,8 +4,8 @@
 //! words at a time; lines that run across k, as in gradients and weights, only have their pairs interleaved. A
 //! scalar store per word would cost as much as a good part of the product.
 
+use super::call::Format;
 use super::matrix::{Element, round_to_bf16};
-use super::micro::Format;
 use std::arch::x86_64::*;
 
 /// Packs `count` lines of `numbers` numbers each, starting `stride` apart, as the columns of a panel of `W`

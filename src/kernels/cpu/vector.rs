@@ -9,7 +9,8 @@
 
 use super::isa::Isa;
 use super::matrix::Element;
-use super::simd::{Simd, simd_fn};
+use super::simd::Simd;
+use super::simd_fn::simd_fn;
 use half::bf16;
 
 /// The leading bits of ln 2, so that a product with a small integer is exact.
@@ -276,7 +277,7 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm_tests::noise;
+    use super::super::test_support::noise;
     use super::*;
     use proptest::prelude::*;
 

@@ -8,8 +8,8 @@ use cubecl::prelude::*;
 
 use super::reduce::{SCRATCH, cube_sum};
 use super::tensor::{UNITS, blank_f32, contiguous, cubes};
-use crate::kernels::AdamW;
-use crate::kernels::extension::GradientScale;
+use crate::kernels::adamw_spec::AdamW;
+use crate::kernels::contract::GradientScale;
 
 /// Partial sums of each vector's squares.
 const SHARES: usize = 256;

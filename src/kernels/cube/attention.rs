@@ -17,8 +17,7 @@ use super::heads::{merge, merge_turned, split, split_turned};
 use super::operand::{Operand, product, product_into, transposed};
 use super::softmax::{causal_softmax, causal_softmax_backward};
 use super::tensor::{blank_f32, contiguous, part};
-use crate::kernels::cpu::attention::AttentionShape;
-use crate::kernels::flex::attention::AttentionSpec;
+use crate::kernels::attention_spec::{AttentionShape, AttentionSpec};
 
 /// All that the derivative needs. Queries are turned and scaled, keys turned; all are operands,
 /// `[batch · kv heads, ·, d]`.

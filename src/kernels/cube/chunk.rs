@@ -2,7 +2,7 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::kernels::GPU_PIECE;
+use crate::kernels::device::GPU_PIECE;
 
 /// First part and number of parts of each piece, of `n` parts that have `scratch` numbers each between the steps
 /// and `width` numbers in every tensor that pieces are views of; in multiples of `tile` parts.

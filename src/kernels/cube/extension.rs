@@ -5,12 +5,11 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Cube};
 
 use super::{adamw, attention, embedding, linear, loss, norm, swiglu};
-use crate::kernels::adamw::AdamW;
-use crate::kernels::distillation::{Distillation, Measured};
-use crate::kernels::extension::{GradientScale, Kernels, Teacher, Vectors, Weights};
-use crate::kernels::flex::attention::AttentionSpec;
-use crate::kernels::flex::linear::Products;
-use crate::kernels::flex::loss::HeadProducts;
+use crate::kernels::adamw_spec::AdamW;
+use crate::kernels::attention_spec::AttentionSpec;
+use crate::kernels::contract::{GradientScale, Kernels, Teacher, Vectors, Weights};
+use crate::kernels::loss_spec::{Distillation, Measured};
+use crate::kernels::products::Products;
 
 impl Kernels for Cube {
     fn gather_rows(rows: IntTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -56,7 +55,7 @@ impl Kernels for Cube {
         head: FloatTensor<Self>,
         teacher: Teacher<Self>,
         targets: IntTensor<Self>,
-        how: HeadProducts,
+        how: Products,
         mix: Distillation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         loss::with_gradients(hidden, head, teacher, targets, &how, &mix)
@@ -67,7 +66,7 @@ impl Kernels for Cube {
         head: FloatTensor<Self>,
         teacher: Teacher<Self>,
         targets: IntTensor<Self>,
-        how: HeadProducts,
+        how: Products,
         mix: Distillation,
     ) -> Measured {
         loss::measure(hidden, head, teacher, targets, &how, &mix)
@@ -154,7 +153,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Cube, C> {
         head: FloatTensor<Self>,
         teacher: Teacher<Self>,
         targets: IntTensor<Self>,
-        how: HeadProducts,
+        how: Products,
         mix: Distillation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
@@ -168,7 +167,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Cube, C> {
         head: FloatTensor<Self>,
         teacher: Teacher<Self>,
         targets: IntTensor<Self>,
-        how: HeadProducts,
+        how: Products,
         mix: Distillation,
     ) -> Measured {
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());

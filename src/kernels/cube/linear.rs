@@ -10,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::operand::{Operand, product, transposed};
 use super::tensor::{contiguous, cut, dims};
-use crate::kernels::cpu::Precision;
+use crate::kernels::precision::Precision;
 
 /// `x · [a; b; …]ᵀ`: the products with all weights side by side, as one.
 pub fn linear(x: CubeTensor, weights: Vec<CubeTensor>, precision: Precision) -> CubeTensor {

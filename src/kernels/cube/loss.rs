@@ -12,11 +12,11 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::chunk::pieces;
 use super::operand::{Operand, product, product_into, transposed};
-use super::row_loss::{FIGURES, Kind, NumbersLaunch, mean_losses, row_figures, row_losses};
+use super::row_loss::{FIGURES, NumbersLaunch, mean_losses, row_figures, row_losses};
 use super::tensor::{UNITS, blank, blank_f32, cubes, dims, ids, part, reshape};
-use crate::kernels::distillation::{Distillation, Divergence, Measured, TeacherMeasured};
-use crate::kernels::extension::Teacher;
-use crate::kernels::flex::loss::HeadProducts;
+use crate::kernels::contract::Teacher;
+use crate::kernels::loss_spec::{Distillation, Divergence, Measured, TeacherMeasured};
+use crate::kernels::products::Products;
 
 /// Rows of a piece come in multiples of this, the tile of a product.
 const TILE: usize = 128;
@@ -29,7 +29,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(hidden: CubeTensor, head: CubeTensor, how: &HeadProducts) -> Self {
+    fn new(hidden: CubeTensor, head: CubeTensor, how: &Products) -> Self {
         let operand = Operand::new(&hidden.device, how.precision);
         Self { hidden: operand.of(hidden), head: operand.of(head) }
     }
@@ -58,8 +58,8 @@ struct Loss {
     teacher: Option<Side>,
     targets: CubeTensor,
     rows: usize,
-    kind: Kind,
-    weight: f32,
+    /// None where there is no teacher.
+    divergence: Option<Divergence>,
     mix: Distillation,
 }
 
@@ -69,30 +69,25 @@ impl Loss {
         head: CubeTensor,
         teacher: Teacher<Cube>,
         targets: CubeTensor,
-        how: &HeadProducts,
+        how: &Products,
         mix: &Distillation,
     ) -> Self {
         let [rows, _] = dims(&hidden);
         let teacher = taught(teacher);
-        let (kind, weight) = Kind::new(mix.divergence.filter(|_| teacher.is_some()));
+        let divergence = mix.of_rows().filter(|_| teacher.is_some());
         let student = Side::new(hidden, head, how);
-        Self { student, teacher, targets: ids(targets), rows, kind, weight, mix: *mix }
+        Self { student, teacher, targets: ids(targets), rows, divergence, mix: *mix }
     }
 
     fn numbers(&self) -> NumbersLaunch {
-        let n = self.rows as f64;
-        let vocab = self.student.vocabulary() as f64;
-        let slope = match self.mix.divergence {
-            Some(Divergence::LogitMse) => 2.0 / vocab,
-            // One temperature of the scale goes into the derivative of the scaled logits.
-            _ => self.mix.temperature,
-        };
-        NumbersLaunch::new(
-            (1.0 / self.mix.temperature) as f32,
-            self.weight,
-            (self.mix.hard_weight / n) as f32,
-            ((1.0 - self.mix.hard_weight) * slope / n) as f32,
-        )
+        let [hard_slope, soft_slope] = self.mix.slopes().map(|slope| (slope / self.rows as f64) as f32);
+        let number = self.divergence.map_or(0.0, |divergence| divergence.split().1 as f32);
+        NumbersLaunch::new((1.0 / self.mix.divisor()) as f32, number, hard_slope, soft_slope)
+    }
+
+    /// What kernels are compiled for.
+    fn kind(&self) -> Option<Divergence<()>> {
+        self.divergence.map(|divergence| divergence.split().0)
     }
 
     fn pieces(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
@@ -113,7 +108,7 @@ impl Loss {
     }
 
     fn is_warm(&self) -> bool {
-        self.mix.temperature != 1.0
+        self.mix.divisor() != 1.0
     }
 }
 
@@ -123,7 +118,7 @@ pub fn with_gradients(
     head: CubeTensor,
     teacher: Teacher<Cube>,
     targets: CubeTensor,
-    how: &HeadProducts,
+    how: &Products,
     mix: &Distillation,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let operand = Operand::new(&hidden.device, how.precision);
@@ -152,7 +147,7 @@ pub fn with_gradients(
             rows,
             vocab,
             taught,
-            loss.kind,
+            loss.kind(),
             loss.is_warm(),
             operand.rounds,
             operand.elem(),
@@ -165,6 +160,7 @@ pub fn with_gradients(
         });
     }
     let losses = blank_f32(of, [3]);
+    let [hard_weight, soft_weight] = mix.weights();
     mean_losses::launch(
         &of.client,
         CubeCount::Static(1, 1, 1),
@@ -172,8 +168,8 @@ pub fn with_gradients(
         hard.into_buffer_arg(),
         soft.into_buffer_arg(),
         losses.clone().into_buffer_arg(),
-        // Without a teacher the soft loss is zero, and the mixture the hard one's share of it.
-        mix.hard_weight as f32,
+        hard_weight as f32,
+        soft_weight as f32,
         mix.soft_scale() as f32,
         n,
     );
@@ -187,7 +183,7 @@ pub fn measure(
     head: CubeTensor,
     teacher: Teacher<Cube>,
     targets: CubeTensor,
-    how: &HeadProducts,
+    how: &Products,
     mix: &Distillation,
 ) -> Measured {
     let loss = Loss::new(hidden, head, teacher, targets, how, mix);
@@ -208,7 +204,7 @@ pub fn measure(
             rows,
             loss.student.vocabulary(),
             taught,
-            loss.kind,
+            loss.kind(),
             loss.teacher.is_some(),
             loss.is_warm(),
         );

@@ -8,6 +8,7 @@
 mod adamw;
 mod attention;
 mod chunk;
+mod divergence;
 mod embedding;
 mod extension;
 mod heads;

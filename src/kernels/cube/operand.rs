@@ -15,7 +15,7 @@ use cubek::matmul::strategy::Strategy;
 use cubek::std::InputBinding;
 
 use super::tensor::{bfloat16, blank, blank_f32, cast, contiguous, units};
-use crate::kernels::cpu::Precision;
+use crate::kernels::precision::Precision;
 
 /// What operands of products are on a device.
 #[derive(Debug, Clone, Copy)]

@@ -7,52 +7,17 @@
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
+use super::divergence::{Token, compare};
 use super::operand::operand;
 use super::reduce::{LOWEST, SCRATCH, cube_max, cube_sum};
-use crate::kernels::distillation::Divergence;
-
-/// A divergence without its numbers, for which a kernel is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// There is none.
-    None,
-    /// See [`Divergence`] for these.
-    ForwardKl,
-    ReverseKl,
-    JensenShannon,
-    SkewForwardKl,
-    SkewReverseKl,
-    TotalVariation,
-    LogitMse,
-}
-
-impl Kind {
-    /// Of a divergence, with the weight in its mixture.
-    pub fn new(divergence: Option<Divergence>) -> (Self, f32) {
-        match divergence {
-            None => (Self::None, 0.0),
-            Some(Divergence::ForwardKl | Divergence::SkewForwardKl { skew: 0.0 }) => (Self::ForwardKl, 0.0),
-            Some(Divergence::ReverseKl) => (Self::ReverseKl, 0.0),
-            Some(Divergence::JensenShannon { beta }) => (Self::JensenShannon, beta as f32),
-            Some(Divergence::SkewForwardKl { skew }) => (Self::SkewForwardKl, skew as f32),
-            Some(Divergence::SkewReverseKl { skew }) => (Self::SkewReverseKl, skew as f32),
-            Some(Divergence::TotalVariation) => (Self::TotalVariation, 0.0),
-            Some(Divergence::LogitMse) => (Self::LogitMse, 0.0),
-        }
-    }
-
-    /// Whether the gradient in the logits is the same for all of them but for what is at hand.
-    fn is_direct(self) -> bool {
-        matches!(self, Self::None | Self::ForwardKl | Self::LogitMse)
-    }
-}
+use crate::kernels::loss_spec::Divergence;
 
 /// The numbers of a loss.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Numbers {
     /// One over the temperature.
     inverse_temperature: f32,
-    /// The weight in the divergence's mixture.
+    /// The divergence's number.
     weight: f32,
     /// What the cross-entropy's gradient in the logits is multiplied by.
     hard_slope: f32,
@@ -112,73 +77,6 @@ fn softmax(
     Softmax { highest: of_row, log_sum, warm_log_sum }
 }
 
-/// `weight·a + (1-weight)·b`, kept above zero.
-#[cube]
-fn mixture(weight: f32, a: f32, b: f32) -> f32 {
-    let mixed = weight * a + (f32::new(1.0) - weight) * b;
-    mixed.max(f32::new(1.175_494_4e-38))
-}
-
-/// The logarithm of the mixture; of one part alone where the other has no weight.
-#[cube]
-fn log_mixture(weight: f32, a: f32, log_a: f32, b: f32, log_b: f32) -> f32 {
-    if weight == f32::new(0.0) {
-        log_b
-    } else if weight == f32::new(1.0) {
-        log_a
-    } else {
-        mixture(weight, a, b).ln()
-    }
-}
-
-/// What a token adds to the divergence of the teacher's `p` and the student's `q`.
-#[cube]
-fn term(p: f32, log_p: f32, q: f32, log_q: f32, weight: f32, #[comptime] kind: Kind) -> f32 {
-    if comptime!(kind == Kind::ForwardKl) {
-        p * (log_p - log_q)
-    } else if comptime!(kind == Kind::ReverseKl) {
-        q * (log_q - log_p)
-    } else if comptime!(kind == Kind::JensenShannon) {
-        let log_m = log_mixture(weight, p, log_p, q, log_q);
-        weight * p * (log_p - log_m) + (f32::new(1.0) - weight) * q * (log_q - log_m)
-    } else if comptime!(kind == Kind::SkewForwardKl) {
-        p * (log_p - log_mixture(weight, p, log_p, q, log_q))
-    } else if comptime!(kind == Kind::SkewReverseKl) {
-        q * (log_q - log_mixture(weight, q, log_q, p, log_p))
-    } else {
-        f32::new(0.5) * (q - p).abs()
-    }
-}
-
-/// The derivative of the divergence in a token's `q`, up to a constant: its gradient in the scaled logits is
-/// `q·(slope - Σ q·slope)`.
-#[cube]
-fn slope(p: f32, log_p: f32, q: f32, log_q: f32, weight: f32, #[comptime] kind: Kind) -> f32 {
-    if comptime!(kind == Kind::ReverseKl) {
-        log_q - log_p
-    } else if comptime!(kind == Kind::JensenShannon) {
-        (f32::new(1.0) - weight) * (log_q - log_mixture(weight, p, log_p, q, log_q))
-    } else if comptime!(kind == Kind::SkewForwardKl) {
-        p / mixture(weight, p, q) * (weight - f32::new(1.0))
-    } else if comptime!(kind == Kind::SkewReverseKl) {
-        let ratio = log_q - log_mixture(weight, q, log_q, p, log_p);
-        // Without the student in the mixture, its share in the slope is nothing over nothing.
-        let mut slope = ratio;
-        if weight != f32::new(0.0) {
-            slope = ratio - q / mixture(weight, q, p) * weight;
-        }
-        slope
-    } else {
-        let mut slope = f32::new(0.0);
-        if q > p {
-            slope = f32::new(0.5);
-        } else if q < p {
-            slope = f32::new(-0.5);
-        }
-        slope
-    }
-}
-
 /// Losses of rows of logits, `[rows, vocab]` of the student and `[rows, taught]` of the teacher, and the
 /// gradient in the student's. The rows are those of `targets`, `hard` and `soft` from `start` on.
 #[cube(launch)]
@@ -194,7 +92,7 @@ pub fn row_losses<G: Float>(
     rows: usize,
     #[comptime] vocab: usize,
     #[comptime] taught: usize,
-    #[comptime] kind: Kind,
+    #[comptime] divergence: Option<Divergence<()>>,
     #[comptime] is_warm: bool,
     #[comptime] rounds: bool,
     #[define(G)] _dtype: ElemType,
@@ -213,8 +111,8 @@ pub fn row_losses<G: Float>(
     let mut teacher_highest = f32::new(0.0);
     let mut teacher_log_sum = f32::new(0.0);
     let mut value = f32::new(0.0);
-    let mut centre = f32::new(0.0);
-    if comptime!(kind == Kind::LogitMse) {
+    let mut pull = f32::new(0.0);
+    if comptime!(divergence == Some(Divergence::LogitMse)) {
         let mut i = UNIT_POS as usize;
         while i < vocab {
             let difference = student[s + i] - teacher[t + i];
@@ -222,7 +120,7 @@ pub fn row_losses<G: Float>(
             i += step;
         }
         value = cube_sum(value, &mut scratch) / f32::cast_from(vocab);
-    } else if comptime!(kind != Kind::None) {
+    } else if comptime!(divergence.is_some()) {
         let other = softmax(teacher, t, inverse, &mut scratch, vocab, is_warm);
         teacher_highest = other.highest;
         teacher_log_sum = other.warm_log_sum;
@@ -230,16 +128,17 @@ pub fn row_losses<G: Float>(
         while i < vocab {
             let log_q = (student[s + i] - own.highest) * inverse - own.warm_log_sum;
             let log_p = (teacher[t + i] - teacher_highest) * inverse - teacher_log_sum;
-            let (q, p) = (log_q.exp(), log_p.exp());
-            value += term(p, log_p, q, log_q, numbers.weight, kind);
-            if comptime!(!kind.is_direct()) {
-                centre += q * slope(p, log_p, q, log_q, numbers.weight, kind);
-            }
+            let term = compare(Token::new(log_p, log_q), numbers.weight, divergence);
+            value += term.value;
+            pull += term.pull;
             i += step;
         }
         value = cube_sum(value, &mut scratch);
-        if comptime!(!kind.is_direct()) {
-            centre = cube_sum(centre, &mut scratch);
+        if comptime!(divergence == Some(Divergence::ForwardKl)) {
+            // What the teacher's probabilities come to.
+            pull = f32::new(-1.0);
+        } else {
+            pull = cube_sum(pull, &mut scratch);
         }
     }
 
@@ -255,18 +154,16 @@ pub fn row_losses<G: Float>(
             of_hard -= f32::new(1.0);
         }
         let mut slope_here = of_hard * numbers.hard_slope;
-        if comptime!(kind == Kind::LogitMse) {
-            slope_here += (logit - teacher[t + i]) * numbers.soft_slope;
-        } else if comptime!(kind != Kind::None) {
+        if comptime!(divergence == Some(Divergence::LogitMse)) {
+            slope_here +=
+                (logit - teacher[t + i]) * numbers.soft_slope * f32::new(comptime!(2.0 / vocab as f32));
+        } else if comptime!(divergence.is_some()) {
             let log_q = (logit - own.highest) * inverse - own.warm_log_sum;
             let log_p = (teacher[t + i] - teacher_highest) * inverse - teacher_log_sum;
-            let (q, p) = (log_q.exp(), log_p.exp());
-            if comptime!(kind == Kind::ForwardKl) {
-                slope_here += (q - p) * numbers.soft_slope;
-            } else {
-                let slope = slope(p, log_p, q, log_q, numbers.weight, kind);
-                slope_here += q * (slope - centre) * numbers.soft_slope;
-            }
+            let token = Token::new(log_p, log_q);
+            let q = token.q;
+            let term = compare(token, numbers.weight, divergence);
+            slope_here += (term.pull - q * pull) * numbers.soft_slope;
         }
         gradient[s + i] = operand::<G>(slope_here, rounds);
         i += step;
@@ -310,7 +207,7 @@ pub fn row_figures(
     rows: usize,
     #[comptime] vocab: usize,
     #[comptime] taught: usize,
-    #[comptime] kind: Kind,
+    #[comptime] divergence: Option<Divergence<()>>,
     #[comptime] has_teacher: bool,
     #[comptime] is_warm: bool,
 ) {
@@ -341,16 +238,16 @@ pub fn row_figures(
         if other_choice == place {
             teacher_correct = f32::new(1.0);
         }
-        if comptime!(kind != Kind::None) {
+        if comptime!(divergence.is_some()) {
             let mut i = UNIT_POS as usize;
             while i < vocab {
-                if comptime!(kind == Kind::LogitMse) {
+                if comptime!(divergence == Some(Divergence::LogitMse)) {
                     let difference = student[s + i] - teacher[t + i];
                     value += difference * difference / f32::cast_from(vocab);
                 } else {
                     let log_q = (student[s + i] - own.highest) * inverse - own.warm_log_sum;
                     let log_p = (teacher[t + i] - other.highest) * inverse - other.warm_log_sum;
-                    value += term(log_p.exp(), log_p, log_q.exp(), log_q, numbers.weight, kind);
+                    value += compare(Token::new(log_p, log_q), numbers.weight, divergence).value;
                 }
                 i += step;
             }
@@ -379,6 +276,7 @@ pub fn mean_losses(
     soft: &[f32],
     losses: &mut [f32],
     hard_weight: f32,
+    soft_weight: f32,
     soft_scale: f32,
     rows: usize,
 ) {
@@ -395,7 +293,7 @@ pub fn mean_losses(
     let hard = cube_sum(hard_sum, &mut scratch) / n;
     let soft = cube_sum(soft_sum, &mut scratch) / n * soft_scale;
     if UNIT_POS == 0 {
-        losses[0] = hard * hard_weight + soft * (f32::new(1.0) - hard_weight);
+        losses[0] = hard * hard_weight + soft * soft_weight;
         losses[1] = hard;
         losses[2] = soft;
     }

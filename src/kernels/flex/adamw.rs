@@ -4,9 +4,9 @@ use burn::backend::Flex;
 use burn_flex::FlexTensor;
 
 use super::tensor::{contiguous, isa, numbers, owned, tensor};
-use crate::kernels::AdamW;
+use crate::kernels::adamw_spec::AdamW;
+use crate::kernels::contract::GradientScale;
 use crate::kernels::cpu::adamw::{AdamW as Settings, Parameter, squared_norm};
-use crate::kernels::extension::GradientScale;
 
 /// Σ x².
 pub fn sum_of_squares(vector: FlexTensor) -> f64 {

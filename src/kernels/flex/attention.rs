@@ -9,18 +9,9 @@ use burn::backend::{Autodiff, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
 use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut, owned};
-use crate::kernels::cpu::Precision;
-use crate::kernels::cpu::attention::{self as kernel, AttentionPath, AttentionShape};
+use crate::kernels::attention_spec::{AttentionShape, AttentionSpec};
+use crate::kernels::cpu::attention::{self as kernel, AttentionPath};
 use crate::kernels::cpu::rotary::{Angles, rotate};
-
-/// What an attention is, besides its tensors.
-#[derive(Debug, Clone, Copy)]
-pub struct AttentionSpec {
-    /// Its sizes.
-    pub shape: AttentionShape,
-    /// What the operands of products are rounded to.
-    pub precision: Precision,
-}
 
 impl AttentionSpec {
     fn path(&self) -> AttentionPath {

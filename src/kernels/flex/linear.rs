@@ -1,7 +1,5 @@
 //! Products with weights kept as `[out, in]`.
 
-use std::sync::{Arc, OnceLock};
-
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -14,29 +12,12 @@ use rayon::prelude::*;
 
 use super::tensor::{blank, contiguous, dims, isa, numbers, numbers_mut, owned, rounded, slice};
 use crate::kernels::cpu::scratch::Scratch;
-use crate::kernels::cpu::{MatMut, MatRef, PackedMatrix, Precision, gemm, gemm_each, gemm_packed};
+use crate::kernels::cpu::{MatMut, MatRef, PackedMatrix, gemm, gemm_each, gemm_packed};
+use crate::kernels::precision::Precision;
+use crate::kernels::products::Products;
 
 /// Numbers that a task of a copy takes.
 const TASK: usize = 1 << 15;
-
-/// How products are made.
-#[derive(Debug, Clone, Default)]
-pub struct Products {
-    /// What their operands are rounded to.
-    pub precision: Precision,
-    /// Where weights that never change are kept as the products read them.
-    pub packed: Option<Packed>,
-}
-
-/// Weights that never change, packed by the first product with them.
-#[derive(Clone, Default)]
-pub struct Packed(Arc<OnceLock<PackedMatrix>>);
-
-impl std::fmt::Debug for Packed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.get().is_some() { "Packed" } else { "Packed (not yet)" })
-    }
-}
 
 /// `x · [a; b; …]ᵀ`: the products with all weights side by side, as one.
 pub fn linear(x: FlexTensor, weights: Vec<FlexTensor>, products: &Products) -> FlexTensor {
@@ -68,9 +49,9 @@ fn multiply(x: &FlexTensor, weights: Vec<FlexTensor>, products: &Products, beta:
     fn transposed(joined: &[f32], out: usize) -> MatRef<'_> {
         MatRef::new(joined, out, joined.len() / out.max(1)).t()
     }
-    if let Some(Packed(packed)) = &products.packed {
+    if let Some(packed) = &products.packed {
         let pack = |joined: &[f32]| PackedMatrix::new(isa(), precision, transposed(joined, out));
-        let packed = packed.get_or_init(|| with_joined(weights, pack));
+        let packed = packed.get_or_pack(|| with_joined(weights, pack));
         gemm_packed(1.0, x, packed, beta, y);
     } else {
         with_joined(weights, |joined| gemm(isa(), precision, 1.0, x, transposed(joined, out), beta, y));

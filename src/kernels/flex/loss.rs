@@ -1,81 +1,18 @@
 //! The output heads with the distillation loss between them.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
-
+use super::head::ReadyHead;
+use super::tensor::{blank, contiguous, dims, ids, numbers, numbers_mut, slice, tensor};
+use crate::kernels::contract::Teacher;
+use crate::kernels::cpu::loss::{
+    self as kernel, Gradients, Head, Loss, LossConfig, Side, Teacher as Taught, TopK,
+};
+use crate::kernels::cpu::{Element, MatRef};
+use crate::kernels::loss_spec::{Distillation, Measured, TeacherMeasured};
+use crate::kernels::products::Products;
+use burn::backend::Flex;
+use burn::tensor::DType;
 use burn_flex::FlexTensor;
 use half::bf16;
-
-use super::tensor::{blank, contiguous, dims, ids, isa, numbers, numbers_mut, slice, tensor};
-use crate::kernels::cpu::loss::{
-    self as kernel, Gradients, Head, Loss, LossConfig, Side, Soft, Teacher as Taught, TopK,
-};
-use crate::kernels::cpu::{Element, MatRef, Precision};
-use crate::kernels::distillation::{Distillation, Divergence, Measured, TeacherMeasured};
-use crate::kernels::extension::Teacher;
-use burn::backend::Flex;
-use burn::tensor::{DType, Tensor};
-
-/// A head that never changes, packed by the first loss that it is in.
-#[derive(Clone, Default)]
-pub struct PackedHead(Arc<OnceLock<Head>>);
-
-impl PackedHead {
-    /// The first `vocab` rows of a head, `[rows, hidden]`, for products in this precision.
-    ///
-    /// # Panics
-    /// Where the head has fewer rows.
-    pub fn new(head: Tensor<2>, vocab: usize, precision: Precision) -> Self {
-        let [_, hidden] = head.dims();
-        let head = FlexTensor::from_data(head.without_autodiff().into_data());
-        let rows = MatRef::new(&numbers(&head)[..vocab * hidden], vocab, hidden);
-        Self(Arc::new(OnceLock::from(Head::new(isa(), precision, rows))))
-    }
-}
-
-impl fmt::Debug for PackedHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.get().is_some() { "PackedHead" } else { "PackedHead (not yet)" })
-    }
-}
-
-/// How the head's products are made.
-#[derive(Debug, Clone, Default)]
-pub struct HeadProducts {
-    /// What the operands of products are rounded to.
-    pub precision: Precision,
-    /// Where a head that never changes is kept packed.
-    pub packed: Option<PackedHead>,
-}
-
-/// A head packed now, or before.
-enum Packed {
-    Now(Head),
-    Before(PackedHead),
-}
-
-impl Packed {
-    /// The first `vocab` rows of a head.
-    fn new(head: &FlexTensor, vocab: usize, how: &HeadProducts) -> Self {
-        let [_, width] = dims(head);
-        let pack = || {
-            let rows = MatRef::new(&numbers(head)[..vocab * width], vocab, width);
-            Head::new(isa(), how.precision, rows)
-        };
-        // A frozen head was perhaps packed for a narrower student.
-        match &how.packed {
-            Some(packed) if packed.0.get_or_init(pack).vocabulary() == vocab => Self::Before(packed.clone()),
-            _ => Self::Now(pack()),
-        }
-    }
-
-    fn head(&self) -> &Head {
-        match self {
-            Self::Now(head) => head,
-            Self::Before(packed) => packed.0.get().unwrap_or_else(|| panic!("a head that was never packed")),
-        }
-    }
-}
 
 /// Mean losses and their gradients in hidden states and head.
 pub struct WithGradients {
@@ -93,7 +30,7 @@ pub fn with_gradients(
     head: FlexTensor,
     teacher: Teacher<Flex>,
     targets: FlexTensor,
-    how: &HeadProducts,
+    how: &Products,
     mix: &Distillation,
 ) -> WithGradients {
     let [n, width] = dims(&hidden);
@@ -115,13 +52,13 @@ pub fn measure(
     head: FlexTensor,
     teacher: Teacher<Flex>,
     targets: FlexTensor,
-    how: &HeadProducts,
+    how: &Products,
     mix: &Distillation,
 ) -> Measured {
     let taught = !matches!(teacher, Teacher::None);
     let mut config = config(mix, taught);
     if !taught {
-        config.soft = Soft::None;
+        config.mix.divergence = None;
     }
     let loss = run(&config, hidden, head, teacher, targets, how, None);
     let rows = loss.rows as f64;
@@ -138,18 +75,10 @@ pub fn measure(
     }
 }
 
+/// With the numbers that all rows share in single precision, as the kernels compute with them.
 fn config(mix: &Distillation, agreement: bool) -> LossConfig {
-    let soft = match mix.divergence {
-        None => Soft::None,
-        Some(Divergence::ForwardKl) => Soft::ForwardKl,
-        Some(Divergence::ReverseKl) => Soft::ReverseKl,
-        Some(Divergence::JensenShannon { beta }) => Soft::JensenShannon { beta: beta as f32 },
-        Some(Divergence::SkewForwardKl { skew }) => Soft::SkewForwardKl { skew: skew as f32 },
-        Some(Divergence::SkewReverseKl { skew }) => Soft::SkewReverseKl { skew: skew as f32 },
-        Some(Divergence::TotalVariation) => Soft::TotalVariation,
-        Some(Divergence::LogitMse) => Soft::LogitMse,
-    };
-    LossConfig { soft, temperature: mix.temperature as f32, hard_weight: mix.hard_weight as f32, agreement }
+    let [temperature, hard_weight] = [mix.temperature, mix.hard_weight].map(|x| f64::from(x as f32));
+    LossConfig { mix: Distillation { temperature, hard_weight, ..*mix }, agreement }
 }
 
 fn run(
@@ -158,13 +87,13 @@ fn run(
     head: FlexTensor,
     teacher: Teacher<Flex>,
     targets: FlexTensor,
-    how: &HeadProducts,
+    how: &Products,
     gradients: Option<[&mut [f32]; 2]>,
 ) -> Loss {
     let (hidden, head, targets) = (contiguous(hidden), contiguous(head), ids(targets));
     let [n, width] = dims(&hidden);
     let [vocab, _] = dims(&head);
-    let packed = Packed::new(&head, vocab, how);
+    let packed = ReadyHead::new(&head, vocab, how);
     let gradients = gradients.map(|[d_hidden, d_head]| Gradients {
         scale: 1.0,
         weight: MatRef::new(numbers(&head), vocab, width),
@@ -175,11 +104,11 @@ fn run(
     match teacher {
         Teacher::None => kernel::distillation_loss::<f32, f32>(config, student, None, &targets, gradients),
         Teacher::Hidden { hidden, head, how } => {
-            let packed = Packed::new(&contiguous(head), vocab, &how);
+            let packed = ReadyHead::new(&contiguous(head), vocab, &how);
             by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::Packed { hidden, head } => {
-            let packed = Packed::Before(head);
+            let packed = ReadyHead::kept(&head);
             by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::TopK { ids: places, logits, rest } => {

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use crate::kernels::{AdamW, Moments};
+use crate::kernels::adamw::Moments;
+use crate::kernels::adamw_spec::AdamW;
 
 /// As [`adamw_step`](crate::kernels::adamw_step).
 pub fn adamw_step(

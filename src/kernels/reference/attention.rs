@@ -4,7 +4,9 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 
 use super::product::product;
-use crate::kernels::{Heads, Precision, RotaryTable};
+use crate::kernels::ops::Heads;
+use crate::kernels::precision::Precision;
+use crate::kernels::rotary::RotaryTable;
 
 /// As [`causal_attention`](crate::kernels::causal_attention).
 pub fn causal_attention(

@@ -4,7 +4,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor};
 
 use super::product::product;
-use crate::kernels::Precision;
+use crate::kernels::precision::Precision;
 
 /// As [`embed`](crate::kernels::embed).
 pub fn embed(rows: Tensor<1, Int>, matrix: Tensor<2>) -> Tensor<2> {

@@ -2,11 +2,10 @@
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use super::divergence::{Distribution, divergence};
+use super::divergence::{Distribution, compare};
 use super::product::product;
-use crate::kernels::distillation::{
-    Distillation, Divergence, Losses, Measured, Projection, Taught, TeacherMeasured, TopK,
-};
+use crate::kernels::loss_spec::{Distillation, Divergence, Measured, TeacherMeasured};
+use crate::kernels::loss_tensors::{Losses, Projection, Taught, TopK};
 
 /// Logits in a chunk: few enough to stay in a core's cache.
 const CHUNK_LOGITS: usize = 1 << 18;
@@ -51,10 +50,9 @@ pub fn distillation_loss(
     let [vocab, _] = inner.head.dims();
     let precision = inner.how.precision;
     assert!(n > 0, "a loss needs rows");
-    let soft = mix.divergence.map(|kind| {
-        let teacher = teacher.expect("a divergence needs a teacher");
-        (kind, teacher)
-    });
+    assert!(mix.divergence.is_none() || teacher.is_some(), "a divergence needs a teacher");
+    let soft = mix.of_rows().zip(teacher);
+    let [hard_slope, soft_slope] = mix.slopes().map(|slope| slope / n as f64);
     let targets = targets.without_autodiff();
 
     let mut hard_sum: Option<Tensor<1>> = None;
@@ -71,25 +69,21 @@ pub fn distillation_loss(
         let minus_one = Tensor::ones([rows, 1], &targets.device()).neg();
         let hard_gradient = plain.probability.clone().scatter(1, targets, minus_one, IndexingUpdateOp::Add);
         add(&mut hard_sum, hard.sum());
-        let mut gradient = hard_gradient * (mix.hard_weight / n as f64);
+        let mut gradient = hard_gradient * hard_slope;
 
-        if let Some((kind, teacher)) = &soft {
+        if let Some((divergence, teacher)) = &soft {
             let teacher_logits = teacher.logits(first, rows, vocab);
-            let weight = 1.0 - mix.hard_weight;
-            let (value, soft_gradient, slope) = if *kind == Divergence::LogitMse {
+            let (value, soft_gradient) = if *divergence == Divergence::LogitMse {
                 let difference = logits - teacher_logits;
                 let value = difference.clone().square().mean_dim(1);
-                (value, difference, 2.0 / vocab as f64)
+                (value, difference * (2.0 / vocab as f64))
             } else {
-                let student =
-                    if mix.temperature == 1.0 { plain } else { Distribution::new(logits, mix.temperature) };
-                let teacher = Distribution::new(teacher_logits, mix.temperature);
-                let (value, gradient) = divergence(*kind, teacher, student);
-                // One temperature of the scale goes into the derivative of the scaled logits.
-                (value, gradient, mix.temperature)
+                let divisor = mix.divisor();
+                let student = if divisor == 1.0 { plain } else { Distribution::new(logits, divisor) };
+                compare(*divergence, Distribution::new(teacher_logits, divisor), student)
             };
             add(&mut soft_sum, value.sum());
-            gradient = gradient + soft_gradient * (weight * slope / n as f64);
+            gradient = gradient + soft_gradient * soft_slope;
         }
         hidden_gradient.push(product(gradient.clone(), inner.head.clone(), precision));
         let rows_hidden = inner.hidden.clone().narrow(0, first, rows);
@@ -102,10 +96,14 @@ pub fn distillation_loss(
 
     let mean = |sum: Tensor<1>, scale: f64| sum * (scale / n as f64);
     let hard = mean(hard_sum.expect("there are rows"), 1.0);
-    let soft = soft_sum.map(|sum| mean(sum, mix.soft_scale()));
+    let soft = mix.divergence.map(|_| match soft_sum {
+        Some(sum) => mean(sum, mix.soft_scale()),
+        None => hard.zeros_like(),
+    });
+    let [hard_weight, soft_weight] = mix.weights();
     let total = match &soft {
-        Some(soft) => hard.clone() * mix.hard_weight + soft.clone() * (1.0 - mix.hard_weight),
-        None => hard.clone() * mix.hard_weight,
+        Some(soft) => hard.clone() * hard_weight + soft.clone() * soft_weight,
+        None => hard.clone() * hard_weight,
     };
     // A product with the known gradients carries them into the graph, at a value of nothing.
     let hidden_gradient = Tensor::cat(hidden_gradient, 0);
@@ -146,13 +144,16 @@ pub fn measure(
         sums.correct += same(teacher_choice, targets.clone());
         let teacher_plain = Distribution::new(teacher_logits.clone(), 1.0);
         sums.hard -= total(teacher_plain.log.clone().gather(1, targets));
-        let value = match mix.divergence {
+        if mix.divergence.is_some() {
+            sums.soft.get_or_insert(0.0);
+        }
+        let value = match mix.of_rows() {
             None => continue,
             Some(Divergence::LogitMse) => (logits - teacher_logits).square().mean_dim(1),
-            Some(kind) if mix.temperature == 1.0 => divergence(kind, teacher_plain, plain).0,
-            Some(kind) => {
-                let at_temperature = |logits| Distribution::new(logits, mix.temperature);
-                divergence(kind, at_temperature(teacher_logits), at_temperature(logits)).0
+            Some(divergence) if mix.divisor() == 1.0 => compare(divergence, teacher_plain, plain).0,
+            Some(divergence) => {
+                let divided = |logits| Distribution::new(logits, mix.divisor());
+                compare(divergence, divided(teacher_logits), divided(logits)).0
             }
         };
         *sums.soft.get_or_insert(0.0) += total(value) * mix.soft_scale();

@@ -7,7 +7,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::kernels::distillation::Divergence;
+use crate::kernels::loss_spec::Divergence;
 
 /// One distribution for each row, `[rows, vocab]`.
 #[derive(Debug, Clone)]
@@ -28,11 +28,11 @@ impl Distribution {
 }
 
 /// The value of each row, `[rows, 1]`, and its gradient in the student's scaled logits, `[rows,
-/// vocab]`.
+/// vocab]`. The divergence is one that [`Divergence::reduce`] leaves as it is.
 ///
 /// With `f` the divergence and `g = ∂f/∂q`, the gradient in the scaled logits is
 /// `q·(g - Σ q·g)`; constants in `g` drop out.
-pub(super) fn divergence(
+pub(super) fn compare(
     kind: Divergence,
     teacher: Distribution,
     student: Distribution,
@@ -50,29 +50,24 @@ pub(super) fn divergence(
             (value.clone(), q * (ratio - value))
         }
         Divergence::JensenShannon { beta } => {
-            let log_m = log_mixture(beta, &p, &log_p, &q, &log_q);
+            let log_m = mixture(beta, &p, &q).log();
             let of_student = log_q - log_m.clone();
             let student_value = (q.clone() * of_student.clone()).sum_dim(1);
             let teacher_value = (p * (log_p - log_m)).sum_dim(1);
             let gradient = q * (of_student - student_value.clone()) * (1.0 - beta);
             (teacher_value * beta + student_value * (1.0 - beta), gradient)
         }
-        Divergence::SkewForwardKl { skew: 0.0 } => {
-            let (teacher, student) =
-                (Distribution { probability: p, log: log_p }, Distribution { probability: q, log: log_q });
-            divergence(Divergence::ForwardKl, teacher, student)
-        }
         Divergence::SkewForwardKl { skew } => {
-            let log_m = log_mixture(skew, &p, &log_p, &q, &log_q);
-            let value = (p.clone() * (log_p - log_m)).sum_dim(1);
-            let slope = p.clone() / mixture(skew, &p, &q) * (skew - 1.0);
+            let m = mixture(skew, &p, &q);
+            let value = (p.clone() * (log_p - m.clone().log())).sum_dim(1);
+            let slope = p / m * (skew - 1.0);
             (value, centred(q, slope))
         }
         Divergence::SkewReverseKl { skew } => {
-            let log_m = log_mixture(skew, &q, &log_q, &p, &log_p);
-            let ratio = log_q - log_m;
+            let m = mixture(skew, &q, &p);
+            let ratio = log_q - m.clone().log();
             let value = (q.clone() * ratio.clone()).sum_dim(1);
-            let slope = if skew == 0.0 { ratio } else { ratio - q.clone() / mixture(skew, &q, &p) * skew };
+            let slope = ratio - q.clone() / m * skew;
             (value, centred(q, slope))
         }
         Divergence::TotalVariation => {
@@ -94,15 +89,4 @@ fn centred(q: Tensor<2>, slope: Tensor<2>) -> Tensor<2> {
 fn mixture(weight: f64, a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
     debug_assert_eq!(a.dtype(), DType::F32);
     (a.clone() * weight + b.clone() * (1.0 - weight)).clamp_min(f32::MIN_POSITIVE)
-}
-
-/// The logarithm of the mixture; of one part alone where the other has no weight.
-fn log_mixture(weight: f64, a: &Tensor<2>, log_a: &Tensor<2>, b: &Tensor<2>, log_b: &Tensor<2>) -> Tensor<2> {
-    if weight == 0.0 {
-        log_b.clone()
-    } else if weight == 1.0 {
-        log_a.clone()
-    } else {
-        mixture(weight, a, b).log()
-    }
 }

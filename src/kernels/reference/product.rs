@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::kernels::Precision;
+use crate::kernels::precision::Precision;
 
 /// `a · b`, the operands rounded to the precision; the result in single precision. In bfloat16 a device
 /// sums in single precision and rounds the result before it is widened again.

@@ -6,8 +6,9 @@ use super::super::micro::Tile;
 use super::super::scratch::Scratch;
 use super::super::vector::{dot, exp_lanes};
 use super::local::{self, Right, multiply, pack_left, pack_right};
-use super::simd::simd_fn;
-use super::{AttentionPath, AttentionShape, KEYS, QUERY_PANELS};
+use super::path::{AttentionPath, KEYS, QUERY_PANELS};
+use crate::kernels::attention_spec::AttentionShape;
+use crate::kernels::cpu::simd_fn::simd_fn;
 use rayon::prelude::*;
 
 /// What the forward pass had and gave.

@@ -1,7 +1,8 @@
 //! Small products on one thread, of operands packed next to where they are used.
 
+use super::super::call::{Call, Format};
 use super::super::matrix::MatRef;
-use super::super::micro::{Call, Format, Tile};
+use super::super::micro::Tile;
 use super::super::pack::{depth_of, pack_panel};
 
 /// Words that a packed k×n operand takes.

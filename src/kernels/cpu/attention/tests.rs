@@ -1,8 +1,10 @@
 //! Attention against its definition in f64, gradients against the chain rule on it (checked by finite
 //! differences themselves).
 
-use super::super::gemm_tests::{PRECISIONS, noise, on_threads};
+use super::super::test_support::{PRECISIONS, noise, on_threads};
 use super::*;
+use crate::kernels::cpu::Isa;
+use crate::kernels::precision::Precision;
 use half::bf16;
 use proptest::prelude::*;
 

@@ -1,9 +1,9 @@
-//! The passes over a row of logits that [`rows`](super::rows) is made of, each over memory that is in the
-//! first- or second-level cache.
+//! The passes over a row of logits that the losses share, each over memory that is in the first- or second-level cache.
 
-use super::super::matrix::Element;
-use super::super::vector::{exp_lanes, log_normal_lanes, max_of};
-use super::simd::{Simd, simd_fn};
+use crate::kernels::cpu::matrix::Element;
+use crate::kernels::cpu::simd::Simd;
+use crate::kernels::cpu::simd_fn::simd_fn;
+use crate::kernels::cpu::vector::{exp_lanes, max_of};
 use std::ops::Range;
 
 /// 1/T and the maxima.
@@ -12,18 +12,6 @@ pub(super) struct Shape {
     pub inverse: f32,
     pub max_s: f32,
     pub max_t: f32,
-}
-
-/// What a mixture needs besides e^a, e^b and a − b.
-#[derive(Clone, Copy)]
-pub(super) struct Mix {
-    /// 1/Zs and 1/Zt.
-    pub q_scale: f32,
-    pub p_scale: f32,
-    /// log Zt − log Zs: added to a − b it gives log q − log p.
-    pub shift: f32,
-    pub p_weight: f32,
-    pub q_weight: f32,
 }
 
 /// Numbers of a row that are summed in f32 before the sum is widened: keeps the rounding of long rows small.
@@ -37,7 +25,7 @@ const BELOW: f32 = -1e30;
 
 /// Calls `f` with the place of each vector of a row, the last one possibly short, and N vectors to sum in.
 #[inline(always)]
-fn reduce<S: Simd, const N: usize>(
+pub(super) fn reduce<S: Simd, const N: usize>(
     s: S,
     len: usize,
     mut f: impl FnMut(Range<usize>, &mut [S::V; N]),
@@ -64,12 +52,12 @@ fn reduce<S: Simd, const N: usize>(
 }
 
 #[inline(always)]
-fn load<S: Simd>(s: S, from: &[f32], fill: f32) -> S::V {
+pub(super) fn load<S: Simd>(s: S, from: &[f32], fill: f32) -> S::V {
     if from.len() == S::LANES { s.load(from) } else { s.load_part(from, fill) }
 }
 
 #[inline(always)]
-fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
+pub(super) fn store<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
     if to.len() == S::LANES { s.store(v, to) } else { s.store_part(v, to) }
 }
 
@@ -98,7 +86,7 @@ fn store_as<S: Simd, E: Element>(s: S, v: S::V, to: &mut [E]) {
 }
 
 /// The first place of `x`.
-pub(super) fn first(xs: &[f32], x: f32) -> Option<usize> {
+pub(super) fn find_first(xs: &[f32], x: f32) -> Option<usize> {
     // By blocks, for the compiler to vectorize.
     let block = xs.chunks(64).position(|block| block.iter().fold(false, |found, &y| found | (y == x)))?;
     xs[block * 64..].iter().position(|&y| y == x).map(|i| block * 64 + i)
@@ -106,7 +94,7 @@ pub(super) fn first(xs: &[f32], x: f32) -> Option<usize> {
 
 simd_fn! {
     /// s := e^(s − max). Sums: that, 1, that, 0.
-    pub(super) fn only_student<S>(s, xs: &mut [f32], max: f32) -> [f64; 4] {
+    pub(super) fn exponentials_alone<S>(s, xs: &mut [f32], max: f32) -> [f64; 4] {
         let max = s.splat(max);
         let [z] = reduce(s, xs.len(), #[inline(always)] |at, [z]| {
             let e = exp_lanes(s, s.sub(load(s, &xs[at.clone()], BELOW), max));
@@ -197,8 +185,8 @@ fn exponential_pass<S: Simd, const WHAT: u8, const HOT: bool, const DIFFERENCE: 
 
 simd_fn! {
     /// [`exponential_pass`] for forward KL.
-    pub(super) fn forward<S>(s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], shape: Shape, plain: bool) -> [f64; 4] {
-        if plain {
+    pub(super) fn forward<S>(s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], shape: Shape) -> [f64; 4] {
+        if h.is_empty() {
             exponential_pass::<S, FORWARD, false, false>(s, xs, ts, h, &mut [], shape)
         } else {
             exponential_pass::<S, FORWARD, true, false>(s, xs, ts, h, &mut [], shape)
@@ -208,8 +196,8 @@ simd_fn! {
 
 simd_fn! {
     /// [`exponential_pass`] for reverse KL.
-    pub(super) fn reverse<S>(s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], shape: Shape, plain: bool) -> [f64; 4] {
-        if plain {
+    pub(super) fn reverse<S>(s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], shape: Shape) -> [f64; 4] {
+        if h.is_empty() {
             exponential_pass::<S, REVERSE, false, false>(s, xs, ts, h, &mut [], shape)
         } else {
             exponential_pass::<S, REVERSE, true, false>(s, xs, ts, h, &mut [], shape)
@@ -220,112 +208,14 @@ simd_fn! {
 simd_fn! {
     /// [`exponential_pass`] for the losses that need another pass.
     pub(super) fn exponentials<S>(
-        s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], difference: &mut [f32], shape: Shape, plain: bool
+        s, xs: &mut [f32], ts: &mut [f32], h: &mut [f32], difference: &mut [f32], shape: Shape
     ) -> [f64; 4] {
-        match (plain, difference.is_empty()) {
+        match (h.is_empty(), difference.is_empty()) {
             (true, true) => exponential_pass::<S, PLAIN, false, false>(s, xs, ts, h, difference, shape),
             (true, false) => exponential_pass::<S, PLAIN, false, true>(s, xs, ts, h, difference, shape),
             (false, true) => exponential_pass::<S, PLAIN, true, false>(s, xs, ts, h, difference, shape),
             (false, false) => exponential_pass::<S, PLAIN, true, true>(s, xs, ts, h, difference, shape),
         }
-    }
-}
-
-/// Probabilities that are nearer to each other than this, relatively, are taken for equal: logits in single precision
-/// cannot tell which is larger, and at the kink zero is a derivative of the difference as good as any.
-pub(super) const EQUAL: f32 = 1.0 / (1 << 18) as f32;
-
-simd_fn! {
-    /// From e^a and e^b: t := u. Returns ½ Σ |p − q| and Σ u.
-    pub(super) fn total_variation<S>(s, xs: &[f32], ts: &mut [f32], q_scale: f32, p_scale: f32) -> [f64; 2] {
-        let (q_scale, p_scale, zero) = (s.splat(q_scale), s.splat(p_scale), s.splat(0.0));
-        let above = s.splat(1.0 + EQUAL);
-        let (plus, minus) = (s.splat(0.5), s.splat(-0.5));
-        let [loss, total] = reduce(s, xs.len(), #[inline(always)] |at, [loss, total]| {
-            let q = s.mul(load(s, &xs[at.clone()], 0.0), q_scale);
-            let p = s.mul(load(s, &ts[at.clone()], 0.0), p_scale);
-            let (q_above, p_above) = (s.mul(q, above), s.mul(p, above));
-            let sign = s.if_gt(q, p_above, plus, s.if_gt(p, q_above, minus, zero));
-            *loss = s.fma(sign, s.sub(q, p), *loss);
-            let u = s.mul(q, sign);
-            *total = s.add(*total, u);
-            store(s, u, &mut ts[at]);
-        });
-        [loss, total]
-    }
-}
-
-/// From e^a, e^b and a − b: t := u. Returns the loss and Σ u. `divergence` gets p, q, log p/m, log q/m, p/m, q/m and
-/// gives a word's loss and u.
-#[inline(always)]
-fn mixture_pass<S: Simd>(
-    s: S,
-    xs: &[f32],
-    ts: &mut [f32],
-    difference: &[f32],
-    mix: Mix,
-    divergence: impl Fn([S::V; 6]) -> [S::V; 2],
-) -> [f64; 2] {
-    let (q_scale, p_scale, shift) = (s.splat(mix.q_scale), s.splat(mix.p_scale), s.splat(mix.shift));
-    let (p_weight, q_weight) = (s.splat(mix.p_weight), s.splat(mix.q_weight));
-    let (zero, one, tiny) = (s.splat(0.0), s.splat(1.0), s.splat(f32::MIN_POSITIVE));
-    reduce(
-        s,
-        xs.len(),
-        #[inline(always)]
-        |at, [loss, total]| {
-            let q = s.mul(load(s, &xs[at.clone()], 0.0), q_scale);
-            let p = s.mul(load(s, &ts[at.clone()], 0.0), p_scale);
-            // δ = log q − log p
-            let delta = s.add(load(s, &difference[at.clone()], 0.0), shift);
-            let minus = s.sub(zero, delta);
-            let e = exp_lanes(s, s.min(delta, minus));
-            let q_larger = |x, y| s.if_gt(zero, delta, y, x);
-            let d = s.fma(q_larger(p_weight, q_weight), e, q_larger(q_weight, p_weight));
-            let d = s.max(d, tiny);
-            // log m = log(the larger) + log D
-            let log_d = log_normal_lanes(s, d);
-            let log_q = s.sub(s.min(delta, zero), log_d);
-            let log_p = s.sub(s.min(minus, zero), log_d);
-            let inverse = s.div(one, d);
-            let q_over = s.mul(q_larger(one, e), inverse);
-            let p_over = s.mul(q_larger(e, one), inverse);
-            let [l, u] = divergence([p, q, log_p, log_q, p_over, q_over]);
-            *loss = s.add(*loss, l);
-            *total = s.add(*total, u);
-            store(s, u, &mut ts[at]);
-        },
-    )
-}
-
-simd_fn! {
-    /// [`mixture_pass`] for the generalized Jensen–Shannon divergence.
-    pub(super) fn jensen_shannon<S>(s, xs: &[f32], ts: &mut [f32], difference: &[f32], mix: Mix) -> [f64; 2] {
-        let (p_weight, q_weight) = (s.splat(mix.p_weight), s.splat(mix.q_weight));
-        mixture_pass(s, xs, ts, difference, mix, #[inline(always)] |[p, q, log_p, log_q, _, _]| {
-            let u = s.mul(q_weight, s.mul(q, log_q));
-            [s.fma(p_weight, s.mul(p, log_p), u), u]
-        })
-    }
-}
-
-simd_fn! {
-    /// [`mixture_pass`] for KL(p ‖ m).
-    pub(super) fn skew_forward<S>(s, xs: &[f32], ts: &mut [f32], difference: &[f32], mix: Mix) -> [f64; 2] {
-        let factor = s.splat(-mix.q_weight);
-        mixture_pass(s, xs, ts, difference, mix, #[inline(always)] |[p, q, log_p, _, p_over, _]| {
-            [s.mul(p, log_p), s.mul(factor, s.mul(q, p_over))]
-        })
-    }
-}
-
-simd_fn! {
-    /// [`mixture_pass`] for KL(q ‖ m).
-    pub(super) fn skew_reverse<S>(s, xs: &[f32], ts: &mut [f32], difference: &[f32], mix: Mix) -> [f64; 2] {
-        let weight = s.splat(mix.q_weight);
-        mixture_pass(s, xs, ts, difference, mix, #[inline(always)] |[_, q, _, log_q, _, q_over]| {
-            [s.mul(q, log_q), s.mul(q, s.fnma(weight, q_over, log_q))]
-        })
     }
 }
 

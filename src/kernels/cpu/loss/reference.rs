@@ -1,7 +1,8 @@
 //! The loss in f64, straight from its definition, and its gradient by logits from the chain rule without any
 //! of the rearrangements of the kernel: checked itself by finite differences.
 
-use super::{IGNORED, LossConfig, Soft};
+use super::types::{IGNORED, LossConfig};
+use crate::kernels::loss_spec::{Distillation, Divergence};
 
 fn log_softmax(row: &[f64], temperature: f64) -> Vec<f64> {
     let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -24,23 +25,28 @@ fn kl(la: &[f64], lb: &[f64]) -> f64 {
 }
 
 /// The soft loss of a row, T² included.
-pub fn soft(kind: Soft, s: &[f64], t: &[f64], temperature: f64) -> f64 {
+pub fn soft(mix: &Distillation, s: &[f64], t: &[f64]) -> f64 {
+    let temperature = mix.temperature;
     let (lq, lp) = (log_softmax(s, temperature), log_softmax(t, temperature));
-    let mix =
+    let mixture =
         |x: f64, y: f64| -> Vec<f64> { lp.iter().zip(&lq).map(|(&lp, &lq)| log_mix(x, lp, y, lq)).collect() };
-    let divergence = match kind {
-        Soft::None => 0.0,
-        Soft::ForwardKl => kl(&lp, &lq),
-        Soft::ReverseKl => kl(&lq, &lp),
-        Soft::JensenShannon { beta } => {
-            let x = f64::from(beta);
-            let m = mix(x, 1.0 - x);
+    let divergence = match mix.divergence {
+        None => 0.0,
+        Some(Divergence::ForwardKl) => kl(&lp, &lq),
+        Some(Divergence::ReverseKl) => kl(&lq, &lp),
+        Some(Divergence::JensenShannon { beta }) => {
+            let x = beta;
+            let m = mixture(x, 1.0 - x);
             x * kl(&lp, &m) + (1.0 - x) * kl(&lq, &m)
         }
-        Soft::SkewForwardKl { skew } => kl(&lp, &mix(skew.into(), 1.0 - f64::from(skew))),
-        Soft::SkewReverseKl { skew } => kl(&lq, &mix(1.0 - f64::from(skew), skew.into())),
-        Soft::TotalVariation => 0.5 * lp.iter().zip(&lq).map(|(p, q)| (p.exp() - q.exp()).abs()).sum::<f64>(),
-        Soft::LogitMse => return s.iter().zip(t).map(|(s, t)| (s - t).powi(2)).sum::<f64>() / s.len() as f64,
+        Some(Divergence::SkewForwardKl { skew }) => kl(&lp, &mixture(skew, 1.0 - skew)),
+        Some(Divergence::SkewReverseKl { skew }) => kl(&lq, &mixture(1.0 - skew, skew)),
+        Some(Divergence::TotalVariation) => {
+            0.5 * lp.iter().zip(&lq).map(|(p, q)| (p.exp() - q.exp()).abs()).sum::<f64>()
+        }
+        Some(Divergence::LogitMse) => {
+            return s.iter().zip(t).map(|(s, t)| (s - t).powi(2)).sum::<f64>() / s.len() as f64;
+        }
     };
     temperature * temperature * divergence
 }
@@ -51,17 +57,16 @@ pub fn hard(s: &[f64], label: usize) -> f64 {
 
 /// The gradient of a row's total by its logits.
 pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<f64> {
-    let w = config.weight();
-    let temperature = f64::from(config.temperature);
+    let mix = &config.mix;
+    let [w, of_soft] = mix.weights();
+    let temperature = mix.temperature;
     let mut d: Vec<f64> = log_softmax(s, 1.0).iter().map(|l| w * l.exp()).collect();
     d[label] -= w;
-    if w == 1.0 || config.soft == Soft::None {
-        return d;
-    }
+    let Some(divergence) = mix.divergence.filter(|_| of_soft > 0.0) else { return d };
     let len = s.len() as f64;
-    if config.soft == Soft::LogitMse {
+    if divergence == Divergence::LogitMse {
         for (d, (s, t)) in d.iter_mut().zip(s.iter().zip(t)) {
-            *d += (1.0 - w) * 2.0 * (s - t) / len;
+            *d += of_soft * 2.0 * (s - t) / len;
         }
         return d;
     }
@@ -72,23 +77,23 @@ pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<
         .zip(&lp)
         .map(|(&lq, &lp)| {
             let (q, p) = (lq.exp(), lp.exp());
-            match config.soft {
-                Soft::ForwardKl => -p,
-                Soft::ReverseKl => q * (lq - lp),
-                Soft::JensenShannon { beta } => {
-                    let x = f64::from(beta);
+            match divergence {
+                Divergence::ForwardKl => -p,
+                Divergence::ReverseKl => q * (lq - lp),
+                Divergence::JensenShannon { beta } => {
+                    let x = beta;
                     (1.0 - x) * q * (lq - log_mix(x, lp, 1.0 - x, lq))
                 }
-                Soft::SkewForwardKl { skew } => {
-                    let x = f64::from(skew);
+                Divergence::SkewForwardKl { skew } => {
+                    let x = skew;
                     -(1.0 - x) * (lp + lq - log_mix(x, lp, 1.0 - x, lq)).exp()
                 }
-                Soft::SkewReverseKl { skew } => {
-                    let x = f64::from(skew);
+                Divergence::SkewReverseKl { skew } => {
+                    let x = skew;
                     let lm = log_mix(1.0 - x, lp, x, lq);
                     q * (lq - lm) - if x > 0.0 { x * (2.0 * lq - lm).exp() } else { 0.0 }
                 }
-                Soft::TotalVariation => {
+                Divergence::TotalVariation => {
                     0.5 * q
                         * if q > p {
                             1.0
@@ -98,13 +103,13 @@ pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<
                             0.0
                         }
                 }
-                Soft::None | Soft::LogitMse => unreachable!("done above"),
+                Divergence::LogitMse => unreachable!("done above"),
             }
         })
         .collect();
     let total: f64 = weighted.iter().sum();
     for (d, (u, lq)) in d.iter_mut().zip(weighted.iter().zip(&lq)) {
-        *d += (1.0 - w) * temperature * (u - lq.exp() * total);
+        *d += of_soft * temperature * (u - lq.exp() * total);
     }
     d
 }
@@ -113,13 +118,13 @@ pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<
 /// the total variation's derivative by a word's probability jumps where student and teacher agree on it, and
 /// rounding decides on which side such a word falls. The other kinds have no such jump.
 fn jumps(config: &LossConfig, s: &[f64], t: &[f64], doubt: f64) -> f64 {
-    if config.soft != Soft::TotalVariation {
+    if config.mix.divergence != Some(Divergence::TotalVariation) {
         return 0.0;
     }
-    let temperature = f64::from(config.temperature);
+    let temperature = config.mix.temperature;
     let (lq, lp) = (log_softmax(s, temperature), log_softmax(t, temperature));
     let undecided = lq.iter().zip(&lp).filter(|(lq, lp)| (**lq - **lp).abs() <= doubt);
-    2.0 * (1.0 - config.weight()) * temperature * undecided.map(|(lq, _)| lq.exp()).sum::<f64>()
+    2.0 * config.mix.weights()[1] * temperature * undecided.map(|(lq, _)| lq.exp()).sum::<f64>()
 }
 
 /// All of it: losses, and gradients by hidden states and head, from logits computed in f64.
@@ -167,7 +172,7 @@ pub fn expected(config: &LossConfig, inputs: &Inputs, doubt: f64) -> Expected {
         let s = logits(row, width, head, v);
         let t = logits(&t_hidden[i * t_width..][..t_width], t_width, t_head, v);
         e.hard += hard(&s, y as usize) / count;
-        e.soft += soft(config.soft, &s, &t, config.temperature.into()) / count;
+        e.soft += soft(&config.mix, &s, &t) / count;
         e.jumps += jumps(config, &s, &t, doubt) / count;
         for (j, d) in gradient(config, &s, &t, y as usize).into_iter().enumerate() {
             for k in 0..width {
@@ -176,6 +181,6 @@ pub fn expected(config: &LossConfig, inputs: &Inputs, doubt: f64) -> Expected {
             }
         }
     }
-    e.total = config.weight() * e.hard + (1.0 - config.weight()) * e.soft;
+    e.total = config.mix.mix(e.hard, e.soft);
     e
 }

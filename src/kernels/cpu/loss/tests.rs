@@ -1,31 +1,34 @@
 //! The fused loss against the reference in f64, and the reference against finite differences.
 
-use super::super::gemm_tests::{PRECISIONS, noise, on_threads};
-use super::passes::EQUAL;
+use super::super::test_support::{PRECISIONS, noise, on_threads};
+use super::divergence::EQUAL;
 use super::reference::{self, Inputs, expected};
 use super::*;
+use crate::kernels::cpu::{Isa, MatRef};
+use crate::kernels::loss_spec::{Distillation, Divergence};
+use crate::kernels::precision::Precision;
 use half::bf16;
 use proptest::prelude::*;
 
-const KINDS: [Soft; 14] = [
-    Soft::None,
-    Soft::ForwardKl,
-    Soft::ReverseKl,
-    Soft::JensenShannon { beta: 0.3 },
-    Soft::JensenShannon { beta: 0.0 },
-    Soft::JensenShannon { beta: 1.0 },
-    Soft::SkewForwardKl { skew: 0.1 },
-    Soft::SkewForwardKl { skew: 0.0 },
-    Soft::SkewForwardKl { skew: 1.0 },
-    Soft::SkewReverseKl { skew: 0.1 },
-    Soft::SkewReverseKl { skew: 0.0 },
-    Soft::SkewReverseKl { skew: 1.0 },
-    Soft::TotalVariation,
-    Soft::LogitMse,
+const KINDS: [Option<Divergence>; 14] = [
+    None,
+    Some(Divergence::ForwardKl),
+    Some(Divergence::ReverseKl),
+    Some(Divergence::JensenShannon { beta: 0.3 }),
+    Some(Divergence::JensenShannon { beta: 0.0 }),
+    Some(Divergence::JensenShannon { beta: 1.0 }),
+    Some(Divergence::SkewForwardKl { skew: 0.1 }),
+    Some(Divergence::SkewForwardKl { skew: 0.0 }),
+    Some(Divergence::SkewForwardKl { skew: 1.0 }),
+    Some(Divergence::SkewReverseKl { skew: 0.1 }),
+    Some(Divergence::SkewReverseKl { skew: 0.0 }),
+    Some(Divergence::SkewReverseKl { skew: 1.0 }),
+    Some(Divergence::TotalVariation),
+    Some(Divergence::LogitMse),
 ];
 
-fn config(soft: Soft, temperature: f32, hard_weight: f32) -> LossConfig {
-    LossConfig { soft, temperature, hard_weight, agreement: true }
+fn config(divergence: Option<Divergence>, temperature: f64, hard_weight: f64) -> LossConfig {
+    LossConfig { mix: Distillation { divergence, temperature, hard_weight }, agreement: true }
 }
 
 #[test]
@@ -36,8 +39,8 @@ fn the_reference_gradient_agrees_with_finite_differences() {
         for (temperature, weight) in [(1.0, 0.0), (1.7, 0.4), (0.5, 1.0)] {
             let config = config(soft, temperature, weight);
             let total = |s: &[f64]| {
-                let w = config.weight();
-                w * reference::hard(s, 3) + (1.0 - w) * reference::soft(soft, s, &t, temperature.into())
+                let [hard, soft] = config.mix.weights();
+                hard * reference::hard(s, 3) + soft * reference::soft(&config.mix, s, &t)
             };
             let d = reference::gradient(&config, &s, &t, 3);
             for j in 0..s.len() {
@@ -115,7 +118,7 @@ impl Case {
     fn check(&self, isa: Isa, precision: Precision, config: &LossConfig, size: f64) {
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let (h, w, th, tw) = (wide(&self.hidden), wide(&self.head), wide(&self.t_hidden), wide(&self.t_head));
-        let temperature = f64::from(config.temperature);
+        let temperature = config.mix.temperature;
         let logits = 1e-6 * (1.0 + size / temperature.min(1.0));
         let inputs = Inputs {
             student: (&h, self.width, &w),
@@ -136,7 +139,11 @@ impl Case {
                 self.v
             );
         };
-        let factor = if config.soft == Soft::LogitMse { size } else { temperature * temperature };
+        let factor = if config.mix.divergence == Some(Divergence::LogitMse) {
+            size
+        } else {
+            temperature * temperature
+        };
         close(loss.hard, e.hard, 1e-6 * (1.0 + size), "hard");
         close(loss.soft, e.soft, logits * (1.0 + factor), "soft");
         close(loss.total, e.total, logits * (1.0 + factor), "total");
@@ -210,8 +217,8 @@ proptest! {
     fn random_shapes_agree(
         n in 1_usize..40, v in 1_usize..120, width in 1_usize..40, t_width in 1_usize..40,
         size in prop::sample::select(vec![0.1_f32, 5.0, 200.0, 1e4]),
-        temperature in prop::sample::select(vec![0.1_f32, 1.0, 2.0, 20.0]),
-        weight in prop::sample::select(vec![0.0_f32, 0.5, 1.0]),
+        temperature in prop::sample::select(vec![0.1_f64, 1.0, 2.0, 20.0]),
+        weight in prop::sample::select(vec![0.0_f64, 0.5, 1.0]),
         soft in prop::sample::select(KINDS.to_vec()), masked in prop::bool::weighted(0.1), seed in 0_u64..1000,
     ) {
         let case = Case::new(n, v, width, t_width, size, masked, seed);
@@ -228,7 +235,7 @@ fn the_number_of_threads_changes_no_bit() {
     let case = Case::new(700, 300, 40, 56, 4.0, false, 3);
     for isa in Isa::available() {
         for precision in PRECISIONS {
-            let config = config(Soft::JensenShannon { beta: 0.4 }, 1.5, 0.5);
+            let config = config(Some(Divergence::JensenShannon { beta: 0.4 }), 1.5, 0.5);
             let one = on_threads(1, || case.run(isa, precision, &config));
             for threads in [2, 5] {
                 let other = on_threads(threads, || case.run(isa, precision, &config));
@@ -241,7 +248,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn no_rows_no_counting_rows_and_counts() {
     for isa in Isa::available() {
-        let config = config(Soft::ForwardKl, 1.0, 0.5);
+        let config = config(Some(Divergence::ForwardKl), 1.0, 0.5);
         let (loss, d_hidden, d_head) = Case::new(9, 20, 8, 8, 1.0, true, 1).run(isa, Precision::F32, &config);
         assert_eq!(loss, Loss::default());
         assert!(d_hidden.iter().chain(&d_head).all(|&x| x == 0.0));
@@ -276,7 +283,7 @@ fn scale_multiplies_the_gradients() {
         let weight = MatRef::new(&case.head, 30, 8);
         let gradients = Gradients { scale, weight, hidden: &mut d_hidden, head: d_head };
         distillation_loss(
-            &LossConfig::CROSS_ENTROPY,
+            &LossConfig { mix: Distillation::CROSS_ENTROPY, agreement: false },
             student,
             None::<Teacher<f32>>,
             &case.targets,
@@ -300,7 +307,7 @@ fn hidden_states_and_heads_in_bfloat16_give_the_same_bits() {
     let (t_hidden, t_head) = (narrow(&case.t_hidden), narrow(&case.t_head));
     for isa in Isa::available() {
         for precision in PRECISIONS {
-            let config = config(Soft::ReverseKl, 1.5, 0.5);
+            let config = config(Some(Divergence::ReverseKl), 1.5, 0.5);
             let head = Head::new(isa, precision, MatRef::new(&head, 50, 24));
             let t_head = Head::new(isa, precision, MatRef::new(&t_head, 52, 40).rows(0, 50));
             let student = Side { hidden: MatRef::new(&hidden, 37, 24), head: &head };
@@ -330,7 +337,7 @@ fn the_largest_logits_with_one_for_the_rest_are_a_teacher() {
     let unit: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(i % (n + 1) == 0))).collect();
     let case = Case::new(n, v, 8, 8, 2.0, false, 4);
     for isa in Isa::available() {
-        for soft in [Soft::ForwardKl, Soft::JensenShannon { beta: 0.3 }, Soft::LogitMse] {
+        for soft in [KINDS[1], KINDS[3], KINDS[13]] {
             let config = config(soft, 2.0, 0.25);
             let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, v, 8));
             let student = Side { hidden: MatRef::new(&case.hidden, n, 8), head: &head };
