@@ -19,7 +19,6 @@ mod checkpoint;
 mod error;
 mod evaluate;
 mod log;
-mod loss;
 pub(crate) mod memory;
 mod optimizer;
 mod schedule;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use super::error::DistillError;
-use super::loss;
 use super::teacher::{Request, Teacher};
 use super::train::{Job, Observer};
 use crate::data::{self, Prepared};
@@ -47,7 +46,7 @@ impl Setup {
         let teacher_dir = job.teacher_dirs.first();
         let mix = Distillation::from(&config.loss);
         if mix.divergence.is_some() && teacher_dir.is_none() {
-            return Err(DistillError::NoTeacher { kind: loss::name(config.loss.kind) });
+            return Err(DistillError::NoTeacher { kind: config.loss.kind.name() });
         }
         let fallback: Vec<PathBuf> = job.teacher_dirs.iter().chain(&job.start_dir).cloned().collect();
         let data = data::prepare(&config.data, &fallback, Some(job.cache_dir))?;

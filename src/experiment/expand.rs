@@ -58,7 +58,7 @@ pub(super) fn expand(
         rules: Rules::new(search, errors, warnings),
         found: Vec::new(),
         seen: HashMap::new(),
-        counted: [false; CONDITIONAL.len()],
+        counted: [false; relevance::COUNT],
     };
     let excluded = points.product();
     points.included();
@@ -136,7 +136,7 @@ struct Points<'a> {
     /// The configurations that are there already: the point of each hash.
     seen: HashMap<[u8; 32], usize>,
     /// Which of the conditional keys count in some point.
-    counted: [bool; CONDITIONAL.len()],
+    counted: [bool; relevance::COUNT],
 }
 
 impl Points<'_> {
@@ -225,7 +225,7 @@ impl Points<'_> {
         };
         self.rules.check(&config, &Site { merged: self.merged, assignments });
         for (conditional, counted) in CONDITIONAL.iter().zip(&mut self.counted) {
-            *counted |= (conditional.counts)(&config);
+            *counted |= conditional.counts(&config);
         }
         relevance::canonicalize(&mut config);
         self.push(config, |key| {

@@ -26,7 +26,8 @@ pub enum Norm {
 }
 
 impl Norm {
-    /// Of the vectors that a gradient consists of. Where the device is not the processor, nothing waits for it.
+    /// Of the vectors that a gradient consists of. Where the device is not the processor, nothing waits for
+    /// it.
     pub fn new<'a>(vectors: impl IntoIterator<Item = &'a Tensor<1>>) -> Self {
         let mut vectors = vectors.into_iter().peekable();
         let Some(device) = vectors.peek().map(|vector| vector.device()) else { return Self::Known(0.0) };
@@ -83,9 +84,9 @@ pub struct Parameter {
     pub moments: Option<Moments>,
 }
 
-/// One step on all parameters: their new values and moments, in the same order. Gradients are multiplied by `scale` first,
-/// which is where clipping comes in. Works in place where nobody else holds the tensors, and on a graphics processor in as
-/// few launches as it allows. Not differentiable.
+/// One step on all parameters: their new values and moments, in the same order. Gradients are multiplied by
+/// `scale` first, which is where clipping comes in. Works in place where nobody else holds the tensors, and
+/// on a graphics processor in as few launches as it allows. Not differentiable.
 pub fn adamw_step(
     parameters: Vec<Parameter>,
     scale: &GradientScale,

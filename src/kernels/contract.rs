@@ -1,4 +1,5 @@
-//! The contract: what every backend computes, as an extension of Burn's backends, and the plain types that it takes.
+//! The contract: what every backend computes, as an extension of Burn's backends, and the plain types that it
+//! takes.
 //!
 //! A backend that joins implements the trait for itself and, with derivatives, for `Autodiff` of
 //! itself. [`reference`](super::reference) says in plain tensors what each operation is.

@@ -3,8 +3,8 @@
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
-/// Numbers of a piece of work that a GPU writes and reads again at once: 64 MiB in single precision, near what the
-/// cache of a large one holds, and enough to keep it busy.
+/// Numbers of a piece of work that a GPU writes and reads again at once: 64 MiB in single precision, near
+/// what the cache of a large one holds, and enough to keep it busy.
 pub const GPU_PIECE: usize = 1 << 24;
 
 /// Whether tensors of a device are in the processor's memory: its kernels pack weights, and know what they

@@ -1,10 +1,12 @@
 //! What a distillation loss is: the divergence, its temperature, and how it is mixed with the loss on labels.
 //!
-//! What is said here is said for all backends. They compute, of each row, the cross-entropy and the divergence, and
-//! their gradients; what those are multiplied by, and what comes of the means, is [`Distillation`]'s.
+//! What is said here is said for all backends. They compute, of each row, the cross-entropy and the
+//! divergence, and their gradients; what those are multiplied by, and what comes of the means, is
+//! [`Distillation`]'s.
 
-/// A divergence of the student's distribution `q` from the teacher's `p` over the vocabulary, or a distance of the raw
-/// logits. `N` is the type of its number; a `Divergence<()>` is one without it, which kernels are compiled for.
+/// A divergence of the student's distribution `q` from the teacher's `p` over the vocabulary, or a distance
+/// of the raw logits. `N` is the type of its number; a `Divergence<()>` is one without it, which kernels are
+/// compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Divergence<N = f64> {
     /// KL(p ‖ q), mass-covering.
@@ -41,8 +43,8 @@ impl<N> Divergence<N> {
 }
 
 impl Divergence {
-    /// What it is at the ends of its number's range, where a mixture is one of its parts; none where it is zero
-    /// whatever the student does.
+    /// What it is at the ends of its number's range, where a mixture is one of its parts; none where it is
+    /// zero whatever the student does.
     pub fn reduce(self) -> Option<Self> {
         match self {
             Self::JensenShannon { beta: 0.0 | 1.0 } => None,
@@ -109,8 +111,9 @@ impl Distillation {
         [hard, 1.0 - hard]
     }
 
-    /// What the gradients of a row are multiplied by, but for the number of rows: that of the hard loss in the logits,
-    /// and that of the divergence in the divided logits. (The division takes one temperature of the scale.)
+    /// What the gradients of a row are multiplied by, but for the number of rows: that of the hard loss in
+    /// the logits, and that of the divergence in the divided logits. (The division takes one temperature of
+    /// the scale.)
     pub(super) fn slopes(&self) -> [f64; 2] {
         let [hard, soft] = self.weights();
         [hard, soft * self.divisor()]

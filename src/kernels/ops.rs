@@ -73,8 +73,8 @@ pub struct Heads {
 /// keys that are turned by their position first ([`RotaryTable`]).
 ///
 /// `qkv [batch · sequence, (heads + 2 · kv_heads) · head_dim]` holds the queries, keys and values of a
-/// position side by side, as [`linear`] makes them → `[batch · sequence, heads · head_dim]`. Position `i` of a
-/// sequence sees `0..=i`, so padding on the right needs no mask of its own. Differentiable.
+/// position side by side, as [`linear`] makes them → `[batch · sequence, heads · head_dim]`. Position `i` of
+/// a sequence sees `0..=i`, so padding on the right needs no mask of its own. Differentiable.
 ///
 /// # Panics
 /// Where the table covers fewer positions than the sequence has.

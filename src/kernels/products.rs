@@ -1,4 +1,5 @@
-//! How products with weights are made, and where weights that never change are kept in the form that products read.
+//! How products with weights are made, and where weights that never change are kept in the form that products
+//! read.
 
 use std::any::Any;
 use std::fmt;
@@ -15,7 +16,8 @@ pub struct Products {
     pub packed: Option<Packed>,
 }
 
-/// Weights that never change, packed by the first product with them, in a form of the backend's own. Clones share it.
+/// Weights that never change, packed by the first product with them, in a form of the backend's own. Clones
+/// share it.
 #[derive(Clone, Default)]
 pub struct Packed(Arc<OnceLock<Box<dyn Any + Send + Sync>>>);
 

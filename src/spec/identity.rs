@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::canonical::Object;
 use super::config::{
-    DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind,
-    SizeConfig, TrainConfig,
+    DataConfig, EvaluateConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind, SizeConfig,
+    TrainConfig,
 };
 use super::run::{RunId, RunKind, RunSpec};
 use super::stage::{ModelSource, Stage, StageTeacher, Start};
@@ -68,7 +68,7 @@ fn of_stage<C: Contents>(stage: &Stage, contents: &mut C) -> Result<Object, C::E
     object.set_object("data", of_data(data, contents)?);
     let teachers = teachers.iter().map(|teacher| of_teacher(teacher, contents));
     object.set_list("teachers", teachers.collect::<Result<Vec<_>, _>>()?);
-    object.set_object("loss", of_loss(loss));
+    object.set_object("loss", loss.identify());
     object.set_object("optimizer", of_optimizer(optimizer));
     object.set_object("schedule", of_schedule(schedule));
     object.set_object("train", of_train(train));
@@ -190,19 +190,6 @@ fn of_path<C: Contents>(
     contents: &mut C,
 ) -> Result<Option<Content>, C::Error> {
     path.as_ref().map(|path| contents.content(key, path)).transpose()
-}
-
-fn of_loss(loss: &LossConfig) -> Object {
-    let default = LossConfig::default();
-    let LossConfig { kind, temperature, alpha, alpha_weighs, beta, skew } = loss;
-    let mut object = Object::default();
-    object.set_unless("kind", kind, &default.kind);
-    object.set_unless("temperature", temperature, &default.temperature);
-    object.set_unless("alpha", alpha, &default.alpha);
-    object.set_unless("alpha_weighs", alpha_weighs, &default.alpha_weighs);
-    object.set_unless("beta", beta, &default.beta);
-    object.set_unless("skew", skew, &default.skew);
-    object
 }
 
 fn of_optimizer(optimizer: &OptimizerConfig) -> Object {

@@ -2,19 +2,43 @@
 //! so that runs which cannot differ are one run, with one identity.
 
 use super::config::{
-    AlphaWeighs, DataConfig, DataFormat, LossConfig, LossKind, PathList, RunConfig, ScheduleConfig,
-    ScheduleKind, SignalKind, SizeConfig, TeacherConfig, TrainConfig,
+    AlphaWeighs, DataConfig, DataFormat, LOSS_NUMBERS, LossConfig, LossKind, LossNumber, PathList, RunConfig,
+    ScheduleConfig, ScheduleKind, SignalKind, SizeConfig, TeacherConfig, TrainConfig,
 };
 
 /// A key that only counts in some configurations.
+#[derive(Clone, Copy)]
 pub(crate) struct Conditional {
     /// Its dotted name.
     pub key: &'static str,
-    /// Whether it counts.
-    pub counts: fn(&RunConfig) -> bool,
     /// When it counts, in words: "only …".
     pub when: &'static str,
-    reset: fn(&mut RunConfig),
+    rule: Rule,
+}
+
+#[derive(Clone, Copy)]
+enum Rule {
+    /// A number of the kinds of soft loss, whose rows say who reads it.
+    LossNumber { reset: fn(&mut LossConfig) },
+    /// Anything else.
+    Key { counts: fn(&RunConfig) -> bool, reset: fn(&mut RunConfig) },
+}
+
+impl Conditional {
+    /// Whether it counts.
+    pub fn counts(&self, config: &RunConfig) -> bool {
+        match self.rule {
+            Rule::LossNumber { .. } => config.loss.reads(self.key),
+            Rule::Key { counts, .. } => counts(config),
+        }
+    }
+
+    fn reset(&self, config: &mut RunConfig) {
+        match self.rule {
+            Rule::LossNumber { reset } => reset(&mut config.loss),
+            Rule::Key { reset, .. } => reset(config),
+        }
+    }
 }
 
 const fn only(
@@ -23,26 +47,39 @@ const fn only(
     counts: fn(&RunConfig) -> bool,
     reset: fn(&mut RunConfig),
 ) -> Conditional {
-    Conditional { key, counts, when, reset }
+    Conditional { key, when, rule: Rule::Key { counts, reset } }
 }
 
 /// Every such key.
-pub(crate) const CONDITIONAL: [Conditional; 23] = [
-    only("loss.temperature", "the probabilistic kinds have it", has_temperature, |c| {
-        c.loss.temperature = 1.0
-    }),
+pub(crate) static CONDITIONAL: [Conditional; COUNT] = {
+    let mut all = [KEYS[0]; COUNT];
+    let mut i = 0;
+    while i < COUNT {
+        all[i] = if i < KEYS.len() {
+            KEYS[i]
+        } else {
+            let LossNumber { key, when, reset, .. } = LOSS_NUMBERS[i - KEYS.len()];
+            Conditional { key, when, rule: Rule::LossNumber { reset } }
+        };
+        i += 1;
+    }
+    all
+};
+
+/// How many there are.
+pub(crate) const COUNT: usize = KEYS.len() + LOSS_NUMBERS.len();
+
+/// Those that are no numbers of a kind of soft loss.
+const KEYS: [Conditional; 21] = [
+    only(
+        "loss.temperature",
+        "the probabilistic kinds have it",
+        |c| c.loss.has_temperature(),
+        |c| c.loss.temperature = 1.0,
+    ),
     only("loss.alpha", "a soft loss needs it", has_soft_loss, |c| c.loss.alpha = 1.0),
     only("loss.alpha_weighs", "a soft loss needs it", has_soft_loss, |c| {
         c.loss.alpha_weighs = AlphaWeighs::Hard
-    }),
-    only(
-        "loss.beta",
-        "`js` has it",
-        |c| c.loss.kind == LossKind::Js,
-        |c| c.loss.beta = LossConfig::default().beta,
-    ),
-    only("loss.skew", "`skew_forward_kl` and `skew_reverse_kl` have it", is_skewed, |c| {
-        c.loss.skew = LossConfig::default().skew;
     }),
     only(
         "schedule.warmup_steps",
@@ -154,15 +191,15 @@ pub(crate) const CONDITIONAL: [Conditional; 23] = [
 
 /// Whether a key counts in a configuration.
 pub(crate) fn counts(key: &str, config: &RunConfig) -> bool {
-    CONDITIONAL.iter().find(|conditional| conditional.key == key).is_none_or(|found| (found.counts)(config))
+    CONDITIONAL.iter().find(|conditional| conditional.key == key).is_none_or(|found| found.counts(config))
 }
 
 /// Rewrites a configuration so that equal runs have equal configurations: what does not count is
 /// fixed, what has a derived default is filled in, one file in a list is one file.
 pub(crate) fn canonicalize(config: &mut RunConfig) {
     for conditional in &CONDITIONAL {
-        if !(conditional.counts)(config) {
-            (conditional.reset)(config);
+        if !conditional.counts(config) {
+            conditional.reset(config);
         }
     }
     canonicalize_paths(&mut config.data.train);
@@ -218,14 +255,6 @@ fn fill_in(size: &mut SizeConfig) {
 
 fn has_soft_loss(config: &RunConfig) -> bool {
     config.loss.kind != LossKind::None
-}
-
-fn has_temperature(config: &RunConfig) -> bool {
-    !matches!(config.loss.kind, LossKind::None | LossKind::LogitMse)
-}
-
-fn is_skewed(config: &RunConfig) -> bool {
-    matches!(config.loss.kind, LossKind::SkewForwardKl | LossKind::SkewReverseKl)
 }
 
 fn has_validation(config: &RunConfig) -> bool {

@@ -5,10 +5,6 @@ use crate::experiment::merge::Merged;
 use crate::experiment::problem::{Draft, Report};
 use crate::spec::{LossKind, Pruner, RunConfig, SearchConfig, SearchMetric};
 
-/// Keys that change what the losses mean that depend on the teacher.
-const SCALES: [&str; 7] =
-    ["loss", "loss.kind", "loss.temperature", "loss.alpha", "loss.alpha_weighs", "loss.beta", "loss.skew"];
-
 /// Checks what is sampled, and whether runs can be held against each other.
 pub(in crate::experiment) fn check_space(
     merged: &Merged<'_>,
@@ -37,7 +33,7 @@ pub(in crate::experiment) fn check_space(
         return;
     }
     let mut keys = merged.axes.iter().flat_map(|axis| axis.keys().into_iter().map(move |key| (key, axis.at)));
-    if let Some((key, at)) = keys.find(|(key, _)| SCALES.contains(key)) {
+    if let Some((key, at)) = keys.find(|(key, _)| changes_losses(key)) {
         let metric = search.metric.as_str();
         let message = format!("`{key}` changes what `{metric}` means, and runs are stopped by it");
         let draft =
@@ -46,6 +42,11 @@ pub(in crate::experiment) fn check_space(
             draft.help("judge by metric = \"hard_loss\" or \"agreement\", which mean the same in every run"),
         );
     }
+}
+
+/// Whether a key changes what the losses mean that depend on the teacher.
+fn changes_losses(key: &str) -> bool {
+    key == "loss" || key.starts_with("loss.")
 }
 
 impl Rules<'_> {

@@ -1,7 +1,8 @@
 //! Rules about the loss and the schedule.
 
 use super::{Breach, Rules, Site};
-use crate::spec::{LossConfig, LossKind, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
+use crate::spec::config::LossRow;
+use crate::spec::{LossConfig, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
 
 /// Above it, both distributions are nearly flat and hardly anything is left to learn.
 const HIGHEST_TEMPERATURE: f64 = 10.0;
@@ -17,34 +18,19 @@ impl Rules<'_> {
     }
 
     fn check_loss(&mut self, loss: &LossConfig, site: &Site<'_>) {
-        if loss.kind == LossKind::Js && (loss.beta == 0.0 || loss.beta == 1.0) {
+        let LossRow { divergence, number } = loss.row();
+        if let Some(number) = number.filter(|_| divergence.is_some_and(|found| found.reduce().is_none())) {
+            let (key, value, kind) = (number.key, (number.get)(loss), loss.kind.name());
             let breach = Breach {
-                rule: Some("beta"),
-                keys: &["loss.beta", "loss.kind"],
-                message: format!(
-                    "`loss.beta = {}` makes the `js` loss zero whatever the student does",
-                    loss.beta
-                ),
-                label: "0 and 1 teach nothing".to_owned(),
-                help: "choose `beta` between 0 and 1; near 0 the loss goes like `forward_kl`, near 1 like \
-                       `reverse_kl`"
-                    .to_owned(),
+                rule: Some(key),
+                keys: &[key, "loss.kind"],
+                message: format!("`{key} = {value}` makes the `{kind}` loss zero whatever the student does"),
+                label: "teaches nothing".to_owned(),
+                help: number.advice.to_owned(),
             };
             self.error(site, &breach);
         }
-        if matches!(loss.kind, LossKind::SkewForwardKl | LossKind::SkewReverseKl) && loss.skew == 1.0 {
-            let breach = Breach {
-                rule: Some("skew"),
-                keys: &["loss.skew", "loss.kind"],
-                message: "`loss.skew = 1` compares a distribution with itself: the loss is always zero"
-                    .to_owned(),
-                label: "1 teaches nothing".to_owned(),
-                help: "choose `skew` below 1; 0.1 is DistiLLM's choice".to_owned(),
-            };
-            self.error(site, &breach);
-        }
-        let has_temperature = !matches!(loss.kind, LossKind::None | LossKind::LogitMse);
-        if has_temperature && loss.temperature > HIGHEST_TEMPERATURE {
+        if loss.has_temperature() && loss.temperature > HIGHEST_TEMPERATURE {
             let breach = Breach {
                 rule: Some("temperature"),
                 keys: &["loss.temperature"],

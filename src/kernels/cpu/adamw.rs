@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov & Hutter, arXiv 1711.05101) as `torch.optim.AdamW` computes it, with clipping by the global
-//! norm, in one pass over gradients (the norm) and one over everything.
+//! AdamW (Loshchilov & Hutter, arXiv 1711.05101) as `torch.optim.AdamW` computes it, with clipping by the
+//! global norm, in one pass over gradients (the norm) and one over everything.
 
 use super::isa::Isa;
 use super::matrix::Shared;

@@ -1,13 +1,13 @@
 //! Products of bfloat16 numbers in tile registers (Intel AMX).
 //!
-//! A tile register holds 16 rows of 64 bytes. `tdpbf16ps` adds to a tile of 16×16 sums the product of a tile of A
-//! (16 rows by 16 pairs along k) and one of B (16 pairs along k by 16 columns); it rounds to nearest even and takes
-//! subnormal numbers for zero, as `vdpbf16ps` does. Four tiles of sums, two of A and two of B are all there are: 32×32
-//! numbers of C at a time.
+//! A tile register holds 16 rows of 64 bytes. `tdpbf16ps` adds to a tile of 16×16 sums the product of a tile
+//! of A (16 rows by 16 pairs along k) and one of B (16 pairs along k by 16 columns); it rounds to nearest
+//! even and takes subnormal numbers for zero, as `vdpbf16ps` does. Four tiles of sums, two of A and two of B
+//! are all there are: 32×32 numbers of C at a time.
 //!
-//! The intrinsics are not stable, so the loop is written in assembly. The kernel of the operating system gives a
-//! process the use of the registers when it is asked; whether they then do what is written here is tried once,
-//! in a child process, so that a machine on which they do not only loses their speed.
+//! The intrinsics are not stable, so the loop is written in assembly. The kernel of the operating system
+//! gives a process the use of the registers when it is asked; whether they then do what is written here is
+//! tried once, in a child process, so that a machine on which they do not only loses their speed.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -66,14 +66,15 @@ pub(super) unsafe fn release() {
 /// The kernel: A as tiles ([`Format::TiledLeft`](super::call::Format::TiledLeft)), B as pairs.
 ///
 /// # Safety
-/// As for `Running::run`; the processor must have AMX BF16, and [`configure`] must have laid out this thread's
-/// registers. `depth` is a positive multiple of [`TILE_DEPTH`].
+/// As for `Running::run`; the processor must have AMX BF16, and [`configure`] must have laid out this
+/// thread's registers. `depth` is a positive multiple of [`TILE_DEPTH`].
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn multiply(call: &Call) {
     debug_assert!(call.depth > 0 && call.depth.is_multiple_of(TILE_DEPTH));
     let mut sums = Sums([MaybeUninit::uninit(); SIDE * SIDE]);
-    // SAFETY: a block of 16 words of k is 2 KiB of A, two tiles one after the other, and 2 KiB of B, rows of 128
-    // bytes that hold a row of either tile; the panels hold `depth` words. The sums are 32 rows of 128 bytes.
+    // SAFETY: a block of 16 words of k is 2 KiB of A, two tiles one after the other, and 2 KiB of B, rows of
+    // 128 bytes that hold a row of either tile; the panels hold `depth` words. The sums are 32 rows of 128
+    // bytes.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -182,8 +183,8 @@ fn may_use_registers() -> bool {
 /// Tries a product in a child process, which a wrong instruction or missing register would end.
 #[cfg(target_os = "linux")]
 fn products_are_right_in_a_child() -> bool {
-    // SAFETY: the child calls nothing that allocates or takes a lock, and ends without running destructors; the
-    // parent waits for it.
+    // SAFETY: the child calls nothing that allocates or takes a lock, and ends without running destructors;
+    // the parent waits for it.
     unsafe {
         match libc::fork() {
             -1 => false,

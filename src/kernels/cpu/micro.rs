@@ -3,11 +3,12 @@
 //! As in GotoBLAS and BLIS (Goto & van de Geijn 2008; Van Zee & van de Geijn 2015), A comes as panels of
 //! `rows` rows and B as panels of `columns` columns, both stored k after k, so that a kernel reads memory
 //! strictly forwards. The sizes are chosen so that the accumulators fill the registers: 14×32 in 28 of 32
-//! 512-bit registers, 6×16 in 12 of 16 256-bit ones. (With tile registers it is 32×32: see [`amx`](super::amx).)
+//! 512-bit registers, 6×16 in 12 of 16 256-bit ones. (With tile registers it is 32×32: see
+//! [`amx`](super::amx).)
 //!
-//! The unit of k is a 32-bit word: one f32, or a pair of bfloat16 numbers (k even in the lower half), of which
-//! `vdpbf16ps` multiplies and adds both. That instruction rounds to nearest even and takes subnormal numbers
-//! for zero.
+//! The unit of k is a 32-bit word: one f32, or a pair of bfloat16 numbers (k even in the lower half), of
+//! which `vdpbf16ps` multiplies and adds both. That instruction rounds to nearest even and takes subnormal
+//! numbers for zero.
 //!
 //! Each element of C is summed by one accumulator in the order of k, whatever the tile's place, so the result
 //! does not depend on how C is split into tiles or over threads.
@@ -56,8 +57,8 @@ impl Tile {
         Tile { rows, columns, format, left, isa, kernel }
     }
 
-    /// Prepares the thread for calls of the kernel. That costs tile registers some 80 ns, and others nothing: once for
-    /// all calls of a task.
+    /// Prepares the thread for calls of the kernel. That costs tile registers some 80 ns, and others nothing:
+    /// once for all calls of a task.
     #[inline]
     pub fn start(&self) -> Running<'_> {
         #[cfg(target_arch = "x86_64")]
@@ -90,7 +91,8 @@ impl Running<'_> {
     pub unsafe fn run(&self, call: &Call) {
         let Tile { rows, columns, kernel, .. } = self.tile;
         debug_assert!((1..=*rows).contains(&call.rows) && (1..=*columns).contains(&call.columns));
-        // SAFETY: the isa proves the instructions, and the thread is prepared; the rest is promised by the caller.
+        // SAFETY: the isa proves the instructions, and the thread is prepared; the rest is promised by the
+        // caller.
         unsafe { kernel(call) }
     }
 }

@@ -1,7 +1,7 @@
 //! RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467), y = w · x / √(mean x² + ε), and its gradient.
 //!
-//! With r = 1/√(mean x² + ε) and g = dy · w: dx = r · g − x · r³ · (Σ g x)/h; dw = Σ over rows of dy · x · r, taken
-//! over blocks of [`BLOCK_ROWS`] rows first and then block by block.
+//! With r = 1/√(mean x² + ε) and g = dy · w: dx = r · g − x · r³ · (Σ g x)/h; dw = Σ over rows of dy · x · r,
+//! taken over blocks of [`BLOCK_ROWS`] rows first and then block by block.
 
 use super::isa::Isa;
 use super::scratch::Scratch;
@@ -73,14 +73,16 @@ simd_fn! {
         s, x: &[f32], weight: &[f32], rstd: &[f32], dy: &[f32], dx: &mut [f32], dweight: &mut [f32]
     ) {
         let h = weight.len();
-        for (((x, dy), dx), &rstd) in x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(rstd) {
+        let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(rstd);
+        for (((x, dy), dx), &rstd) in rows {
             let r = s.splat(rstd);
             // dx := g = dy · w for now.
             map2_into(s, dy, weight, dx, #[inline(always)] |dy, w| s.mul(dy, w));
             let product = s.sum(fold2(s, dx, x, #[inline(always)] |sum, g, x| s.fma(g, x, sum)));
             let factor = s.splat(product / h as f32 * rstd * rstd);
             for (from, (dx, x)) in dx.chunks_mut(S::LANES).zip(x.chunks(S::LANES)).enumerate() {
-                let (dy, dweight) = (&dy[from * S::LANES..][..x.len()], &mut dweight[from * S::LANES..][..x.len()]);
+                let from = from * S::LANES;
+                let (dy, dweight) = (&dy[from..][..x.len()], &mut dweight[from..][..x.len()]);
                 if x.len() == S::LANES {
                     let x = s.load(x);
                     s.store(s.mul(r, s.fnma(x, factor, s.load(dx))), dx);
@@ -88,7 +90,8 @@ simd_fn! {
                 } else {
                     let x = s.load_part(x, 0.0);
                     s.store_part(s.mul(r, s.fnma(x, factor, s.load_part(dx, 0.0))), dx);
-                    s.store_part(s.fma(s.load_part(dy, 0.0), s.mul(x, r), s.load_part(dweight, 0.0)), dweight);
+                    let sum = s.fma(s.load_part(dy, 0.0), s.mul(x, r), s.load_part(dweight, 0.0));
+                    s.store_part(sum, dweight);
                 }
             }
         }
@@ -114,14 +117,16 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn agrees_with_the_reference_and_finite_differences(
-            n in 0_usize..80, h in 1_usize..90, size in prop::sample::select(vec![1.0_f32, 1e-3, 1e4]), seed in 0_u64..99,
+            n in 0_usize..80, h in 1_usize..90,
+            size in prop::sample::select(vec![1.0_f32, 1e-3, 1e4]), seed in 0_u64..99,
         ) {
             let scale = |x: Vec<f32>, by: f32| x.into_iter().map(|x| x * by).collect::<Vec<f32>>();
             let (x, w, dy) = (scale(noise(seed, n * h), size), noise(seed + 1, h), noise(seed + 2, n * h));
             let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
             let (xw, ww, dyw) = (wide(&x), wide(&w), wide(&dy));
             let expected = reference(&xw, &ww, 1e-5);
-            let objective = |x: &[f64], w: &[f64]| reference(x, w, 1e-5).iter().zip(&dyw).map(|(y, d)| y * d).sum::<f64>();
+            let dot = |y: &[f64], d: &[f64]| y.iter().zip(d).map(|(y, d)| y * d).sum::<f64>();
+            let objective = |x: &[f64], w: &[f64]| dot(&reference(x, w, 1e-5), &dyw);
             for isa in Isa::available() {
                 let (mut y, mut r) = (vec![0.0; n * h], vec![0.0; n]);
                 rms_norm(isa, &x, &w, 1e-5, &mut y, &mut r);
@@ -143,9 +148,10 @@ mod tests {
                     up[i] += step;
                     down[i] -= step;
                     let row = i / h * h..i / h * h + h;
-                    let part = |x: &[f64]| reference(&x[row.clone()], &ww, 1e-5).iter().zip(&dyw[row.clone()]).map(|(y, d)| y * d).sum::<f64>();
+                    let part = |x: &[f64]| dot(&reference(&x[row.clone()], &ww, 1e-5), &dyw[row.clone()]);
                     let numeric = (part(&up) - part(&down)) / (2.0 * step);
-                    prop_assert!((numeric - f64::from(dx[i])).abs() <= 1e-5 * (largest(&dx) + 1.0 / f64::from(size)), "{} {}", numeric, dx[i]);
+                    let bound = 1e-5 * (largest(&dx) + 1.0 / f64::from(size));
+                    prop_assert!((numeric - f64::from(dx[i])).abs() <= bound, "{} {}", numeric, dx[i]);
                 }
                 for j in (0..h).step_by(5) {
                     let mut up = ww.clone();

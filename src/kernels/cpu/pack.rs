@@ -1,8 +1,8 @@
 //! Packing: copying a matrix into the order in which the kernels of [`micro`](super::micro) read it.
 //!
 //! A k×n matrix becomes blocks of [`DEPTH`] words of k; a block is cut into panels of the tile's width, and a
-//! panel holds its columns k after k. Missing columns of the last panel, and the missing half of the last pair
-//! of an odd k, are zeros. A of a product is packed as its transpose, with the tile's rows as the width.
+//! panel holds its columns k after k. Missing columns of the last panel, and the missing half of the last
+//! pair of an odd k, are zeros. A of a product is packed as its transpose, with the tile's rows as the width.
 
 use super::call::{Format, TILE_DEPTH};
 use super::isa::Isa;

@@ -16,8 +16,8 @@ pub struct Angles<'a> {
     pub sin: &'a [f32],
 }
 
-/// Rotates the first `heads` heads of each row of `x`, [batch, `seq`, `row`], in place; positions count from 0 in
-/// each sequence. `inverse` rotates back, which is also what the gradient needs.
+/// Rotates the first `heads` heads of each row of `x`, [batch, `seq`, `row`], in place; positions count from
+/// 0 in each sequence. `inverse` rotates back, which is also what the gradient needs.
 pub fn rotate(isa: Isa, x: &mut [f32], row: usize, angles: Angles, seq: usize, heads: usize, inverse: bool) {
     let (half, turned) = (angles.half, heads * angles.half * 2);
     if x.is_empty() {

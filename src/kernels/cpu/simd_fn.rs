@@ -11,7 +11,9 @@ macro_rules! simd_fn {
         $vis fn $name$(<$($T: $bound),+>)?(isa: $crate::kernels::cpu::isa::Isa $(, $arg: $ty)*) $(-> $ret)? {
             #[allow(clippy::too_many_arguments)]
             #[inline(always)]
-            fn body<$S: $crate::kernels::cpu::simd::Simd $(, $($T: $bound),+)?>($s: $S $(, $arg: $ty)*) $(-> $ret)? $body
+            fn body<$S: $crate::kernels::cpu::simd::Simd $(, $($T: $bound),+)?>(
+                $s: $S $(, $arg: $ty)*
+            ) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[allow(clippy::too_many_arguments)]

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 /// Numbers that a task takes.
 const TASK: usize = 1 << 13;
 
-/// `y = silu(gate) · up`: rows of `joined` hold `width` numbers of gate and as many of up, rows of `y` as many.
+/// `y = silu(gate) · up`: rows of `joined` hold `width` numbers of gate and as many of up, rows of `y` as
+/// many.
 pub fn swiglu(isa: Isa, joined: &[f32], width: usize, y: &mut [f32]) {
     assert!(
         width > 0 && joined.len() == 2 * y.len() && y.len().is_multiple_of(width),

@@ -1,8 +1,8 @@
 //! Packing with AVX-512.
 //!
 //! Lines that run along k, as in row-major left operands (activations, probabilities), are transposed 16×16
-//! words at a time; lines that run across k, as in gradients and weights, only have their pairs interleaved. A
-//! scalar store per word would cost as much as a good part of the product.
+//! words at a time; lines that run across k, as in gradients and weights, only have their pairs interleaved.
+//! A scalar store per word would cost as much as a good part of the product.
 
 use super::call::Format;
 use super::matrix::{Element, round_to_bf16};
@@ -35,9 +35,9 @@ pub(super) unsafe fn pack_lines<T: Element, const W: usize>(
     }
 }
 
-/// Packs rows of `count` numbers, `stride` apart, as the words of a panel of `W` columns: number j of row k goes
-/// to word k (a pair of rows to one word) of column j. Missing columns, and the words of a panel deeper than
-/// there are rows, become zeros.
+/// Packs rows of `count` numbers, `stride` apart, as the words of a panel of `W` columns: number j of row k
+/// goes to word k (a pair of rows to one word) of column j. Missing columns, and the words of a panel deeper
+/// than there are rows, become zeros.
 ///
 /// # Safety
 /// The processor must have AVX-512 F, BW, DQ and VL, and BF16 for pairs.
@@ -62,8 +62,8 @@ pub(super) unsafe fn pack_rows<T: Element, const W: usize>(
     }
 }
 
-/// Packs lines of `numbers` numbers, at most 32, as the rows of two tiles of 16×16 words; missing lines, and what
-/// is missing of a line, become zeros.
+/// Packs lines of `numbers` numbers, at most 32, as the rows of two tiles of 16×16 words; missing lines, and
+/// what is missing of a line, become zeros.
 ///
 /// # Safety
 /// The processor must have AVX-512 F, BW, DQ, VL and BF16.
@@ -80,8 +80,8 @@ pub(super) unsafe fn pack_tile_lines<T: Element>(
     for (i, to) in to.chunks_exact_mut(16).enumerate() {
         let masks = if i < count { masks } else { [0; 2] };
         let from = data.as_ptr().wrapping_add(i * stride);
-        // SAFETY: line i exists where its masks are not empty, and lanes after its end are not read; sixteen words
-        // are written.
+        // SAFETY: line i exists where its masks are not empty, and lanes after its end are not read; sixteen
+        // words are written.
         unsafe {
             let (low, high) = (load(masks[0], from), load(masks[1], from.wrapping_add(16)));
             let row = std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));

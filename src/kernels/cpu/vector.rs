@@ -109,8 +109,8 @@ pub(super) fn map2_into<S: Simd>(
     }
 }
 
-/// Folds `f(accumulator, vector)` over `xs`, four accumulators at a time, padding the last vector with `fill`;
-/// accumulators start as `fill` does under `f` and are joined by `join` in a fixed order.
+/// Folds `f(accumulator, vector)` over `xs`, four accumulators at a time, padding the last vector with
+/// `fill`; accumulators start as `fill` does under `f` and are joined by `join` in a fixed order.
 #[inline(always)]
 pub(super) fn fold<S: Simd>(
     s: S,
@@ -190,7 +190,9 @@ simd_fn! {
 simd_fn! {
     /// The sum.
     pub fn sum<S>(s, xs: &[f32]) -> f32 {
-        s.sum(fold(s, xs, 0.0, 0.0, #[inline(always)] |a, x| s.add(a, x), #[inline(always)] |a, b| s.add(a, b)))
+        s.sum(fold(
+            s, xs, 0.0, 0.0, #[inline(always)] |a, x| s.add(a, x), #[inline(always)] |a, b| s.add(a, b),
+        ))
     }
 }
 
@@ -207,7 +209,8 @@ simd_fn! {
         let mut total = 0.0;
         for block in xs.chunks(512) {
             let sum = fold(
-                s, block, 0.0, 0.0, #[inline(always)] |a, x| s.fma(x, x, a), #[inline(always)] |a, b| s.add(a, b),
+                s, block, 0.0, 0.0,
+                #[inline(always)] |a, x| s.fma(x, x, a), #[inline(always)] |a, b| s.add(a, b),
             );
             total += f64::from(s.sum(sum));
         }

@@ -1,4 +1,5 @@
-//! The optimizer's step and the norm of gradients, without a word to the host, and over many vectors in one launch.
+//! The optimizer's step and the norm of gradients, without a word to the host, and over many vectors in one
+//! launch.
 
 use burn::backend::Cube;
 use burn_cubecl::cubecl;
@@ -15,7 +16,8 @@ use crate::kernels::contract::GradientScale;
 const SHARES: usize = 256;
 /// Numbers that a cube updates.
 const PIECE: usize = 4 * UNITS as usize;
-/// Vectors of a launch at most: the kernel has its lines once for each, and their addresses are its arguments.
+/// Vectors of a launch at most: the kernel has its lines once for each, and their addresses are its
+/// arguments.
 const VECTORS: usize = 96;
 /// Buffers of a launch besides those of vectors: the norm or the sums, and what CubeCL passes numbers in.
 const OTHER_BUFFERS: usize = 4;

@@ -62,7 +62,8 @@ fn forward(qkv: CubeTensor, cos: CubeTensor, sin: CubeTensor, spec: AttentionSpe
     (merged, Saved { query, key, value, log_sums, cos, sin, shape, operand })
 }
 
-/// `qkv [batch · seq, (heads + 2 · kv heads) · d]`, tables of at least `seq` rows → `[batch · seq, heads · d]`.
+/// `qkv [batch · seq, (heads + 2 · kv heads) · d]`, tables of at least `seq` rows → `[batch · seq, heads ·
+/// d]`.
 pub fn attention(qkv: CubeTensor, cos: CubeTensor, sin: CubeTensor, spec: AttentionSpec) -> CubeTensor {
     forward(qkv, cos, sin, spec).0
 }

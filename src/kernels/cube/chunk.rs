@@ -4,8 +4,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::kernels::device::GPU_PIECE;
 
-/// First part and number of parts of each piece, of `n` parts that have `scratch` numbers each between the steps
-/// and `width` numbers in every tensor that pieces are views of; in multiples of `tile` parts.
+/// First part and number of parts of each piece, of `n` parts that have `scratch` numbers each between the
+/// steps and `width` numbers in every tensor that pieces are views of; in multiples of `tile` parts.
 pub fn pieces(
     like: &CubeTensor,
     n: usize,

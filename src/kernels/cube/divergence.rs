@@ -27,8 +27,8 @@ impl Token {
 pub struct Term {
     /// What it adds to `D`.
     pub value: f32,
-    /// `q·∂D/∂q`, up to a number times `q` that is the same for all tokens. The gradient in the scaled logits is
-    /// `pull - q·Σ pull`.
+    /// `q·∂D/∂q`, up to a number times `q` that is the same for all tokens. The gradient in the scaled logits
+    /// is `pull - q·Σ pull`.
     pub pull: f32,
 }
 

@@ -8,8 +8,8 @@ use super::operand::{Operand, operand};
 use super::tensor::{blank, blank_f32, units};
 use crate::kernels::attention_spec::AttentionShape;
 
-/// `qkv [batch · seq, (heads + 2 · kv heads) · d]` into queries, turned and divided by `√d`, keys, turned, and
-/// values, as operands, `[batch · kv heads, ·, d]`. All tensors contiguous.
+/// `qkv [batch · seq, (heads + 2 · kv heads) · d]` into queries, turned and divided by `√d`, keys, turned,
+/// and values, as operands, `[batch · kv heads, ·, d]`. All tensors contiguous.
 pub fn split_turned(
     qkv: &CubeTensor,
     cos: &CubeTensor,

@@ -1,5 +1,5 @@
-//! The output heads with the distillation loss between them, in pieces of rows: the full `[rows, vocab]` never
-//! exists, and nothing is read back but what is measured.
+//! The output heads with the distillation loss between them, in pieces of rows: the full `[rows, vocab]`
+//! never exists, and nothing is read back but what is measured.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;

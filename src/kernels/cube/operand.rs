@@ -141,8 +141,9 @@ pub fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
 
 /// As [`product`], into a contiguous tensor.
 ///
-/// In bfloat16 the first of [`on_matrix_units`] that the device can make of these sizes. In single precision those would
-/// round operands to fewer bits than that promises (TF32): one kernel without them makes all products.
+/// In bfloat16 the first of [`on_matrix_units`] that the device can make of these sizes. In single precision
+/// those would round operands to fewer bits than that promises (TF32): one kernel without them makes all
+/// products.
 pub fn product_into(a: CubeTensor, b: CubeTensor, out: CubeTensor) {
     let without = multi_level::Strategy::SimpleUnit(Default::default());
     let mut tries = if a.dtype == DType::BF16 { on_matrix_units() } else { Vec::new() };
@@ -157,10 +158,10 @@ pub fn product_into(a: CubeTensor, b: CubeTensor, out: CubeTensor) {
     panic!("a product that the device cannot make: {problems:?}");
 }
 
-/// Kernels for products of bfloat16 numbers, the fastest first. They are not tried out against each other: which one
-/// makes a product depends on the device and on sizes alone, so that a run which is resumed is computed by the kernels
-/// that it began with, and no others are compiled. (Burn's search compiles some twenty for each of some twenty sizes:
-/// on an H100, a first step was not there after 150 seconds.)
+/// Kernels for products of bfloat16 numbers, the fastest first. They are not tried out against each other:
+/// which one makes a product depends on the device and on sizes alone, so that a run which is resumed is
+/// computed by the kernels that it began with, and no others are compiled. (Burn's search compiles some
+/// twenty for each of some twenty sizes: on an H100, a first step was not there after 150 seconds.)
 fn on_matrix_units() -> Vec<multi_level::Strategy> {
     let plain = |tile_matmul| DoubleBufferingArgs { tile_matmul, specialized: false };
     vec![

@@ -170,8 +170,8 @@ pub fn row_losses<G: Float>(
     }
 }
 
-/// Figures of a row, as [`row_figures`] writes them: cross-entropy, whether the choice is the target, divergence,
-/// whether the choices agree, the teacher's cross-entropy, whether its choice is the target.
+/// Figures of a row, as [`row_figures`] writes them: cross-entropy, whether the choice is the target,
+/// divergence, whether the choices agree, the teacher's cross-entropy, whether its choice is the target.
 pub const FIGURES: usize = 6;
 
 /// The place of the first of the largest, as a number: exact, for vocabularies are below 2²⁴.
@@ -194,8 +194,8 @@ fn choice(
     -cube_max(best, scratch)
 }
 
-/// The [`FIGURES`] of rows of logits, `[rows, vocab]` of the student and `[rows, taught]` of the teacher. The rows are
-/// those of `targets` and `figures` from `start` on.
+/// The [`FIGURES`] of rows of logits, `[rows, vocab]` of the student and `[rows, taught]` of the teacher. The
+/// rows are those of `targets` and `figures` from `start` on.
 #[cube(launch)]
 pub fn row_figures(
     student: &[f32],

@@ -8,8 +8,8 @@ use super::operand::{Operand, operand};
 use super::reduce::{LOWEST, SCRATCH, cube_max, cube_sum};
 use super::tensor::{blank, cubes, row_units};
 
-/// The weights of `scores [·, ·, seq]`, whose rows run through the positions again and again; as an operand. The
-/// logarithm of each row's sum goes into `log_sums`.
+/// The weights of `scores [·, ·, seq]`, whose rows run through the positions again and again; as an operand.
+/// The logarithm of each row's sum goes into `log_sums`.
 pub fn causal_softmax(
     scores: &CubeTensor,
     log_sums: &CubeTensor,

@@ -47,7 +47,8 @@ fn forward(qkv: FlexTensor, cos: FlexTensor, sin: FlexTensor, spec: AttentionSpe
     Saved { qkv, out, log_sums, cos, sin, spec }
 }
 
-/// `qkv [batch · seq, (heads + 2 · kv heads) · d]`, tables of at least `seq` rows → `[batch · seq, heads · d]`.
+/// `qkv [batch · seq, (heads + 2 · kv heads) · d]`, tables of at least `seq` rows → `[batch · seq, heads ·
+/// d]`.
 pub fn attention(qkv: FlexTensor, cos: FlexTensor, sin: FlexTensor, spec: AttentionSpec) -> FlexTensor {
     forward(qkv, cos, sin, spec).out
 }

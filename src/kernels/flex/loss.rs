@@ -37,7 +37,7 @@ pub fn with_gradients(
     let [vocab, _] = dims(&head);
     let (mut d_hidden, mut d_head) = (blank::<f32>([n, width]), blank::<f32>([vocab, width]));
     let gradients = [numbers_mut(&mut d_hidden), numbers_mut(&mut d_head)];
-    let config = config(mix, false);
+    let config = in_single_precision(mix, false);
     let loss = run(&config, hidden, head, teacher, targets, how, Some(gradients));
     WithGradients {
         losses: tensor([loss.total, loss.hard, loss.soft].map(|loss| loss as f32).to_vec(), [3]),
@@ -56,7 +56,7 @@ pub fn measure(
     mix: &Distillation,
 ) -> Measured {
     let taught = !matches!(teacher, Teacher::None);
-    let mut config = config(mix, taught);
+    let mut config = in_single_precision(mix, taught);
     if !taught {
         config.mix.divergence = None;
     }
@@ -76,7 +76,7 @@ pub fn measure(
 }
 
 /// With the numbers that all rows share in single precision, as the kernels compute with them.
-fn config(mix: &Distillation, agreement: bool) -> LossConfig {
+fn in_single_precision(mix: &Distillation, agreement: bool) -> LossConfig {
     let [temperature, hard_weight] = [mix.temperature, mix.hard_weight].map(|x| f64::from(x as f32));
     LossConfig { mix: Distillation { temperature, hard_weight, ..*mix }, agreement }
 }
@@ -105,11 +105,11 @@ fn run(
         Teacher::None => kernel::distillation_loss::<f32, f32>(config, student, None, &targets, gradients),
         Teacher::Hidden { hidden, head, how } => {
             let packed = ReadyHead::new(&contiguous(head), vocab, &how);
-            by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
+            run_with_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::Packed { hidden, head } => {
             let packed = ReadyHead::kept(&head);
-            by_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
+            run_with_hidden_states(config, student, hidden, packed.head(), &targets, gradients)
         }
         Teacher::TopK { ids: places, logits, rest } => {
             let k = dims(&logits)[1];
@@ -121,7 +121,7 @@ fn run(
     }
 }
 
-fn by_hidden_states(
+fn run_with_hidden_states(
     config: &LossConfig,
     student: Side<f32>,
     hidden: FlexTensor,

@@ -1,6 +1,6 @@
 //! Every kernel in plain tensors: what it is, in operations that all of Burn's backends have and that
-//! are differentiable by themselves. The kernels are tested against these, and what a device has no kernel for
-//! goes through them.
+//! are differentiable by themselves. The kernels are tested against these, and what a device has no kernel
+//! for goes through them.
 
 mod adamw;
 mod attention;

@@ -1,7 +1,13 @@
-//! `[loss]`: how hard and soft losses are mixed.
+//! `[loss]`: the kinds of soft loss, the numbers that each reads, and how hard and soft losses are mixed.
+//!
+//! A kind is a name in [`LossKind`] and a row in [`LossConfig::row`]; what it computes is the kernels'. All
+//! else that is to be known of it (which keys count, which values teach nothing) follows from the row.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::kernels::{Distillation, Divergence};
+use crate::spec::canonical::Object;
 
 /// `alpha * hard + (1 - alpha) * soft`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,13 +45,104 @@ impl Default for LossConfig {
     }
 }
 
+/// What is to be known of a kind.
+pub(crate) struct LossRow {
+    /// What the kernels compute, with its number; none where there is no soft loss.
+    pub divergence: Option<Divergence>,
+    /// Where the number comes from.
+    pub number: Option<&'static LossNumber>,
+}
+
+/// A key of `[loss]` that only some kinds read.
+pub(crate) struct LossNumber {
+    /// Its dotted name.
+    pub key: &'static str,
+    /// Who reads it, in words: "only …".
+    pub when: &'static str,
+    /// What to write where the value makes the loss zero.
+    pub advice: &'static str,
+    /// Its value.
+    pub get: fn(&LossConfig) -> f64,
+    /// Makes it what it is where it is left out.
+    pub reset: fn(&mut LossConfig),
+}
+
+/// Every key that only some kinds read.
+pub(crate) const LOSS_NUMBERS: [LossNumber; 2] = [BETA, SKEW];
+
+const BETA: LossNumber = LossNumber {
+    key: "loss.beta",
+    when: "`js` has it",
+    advice: "choose `beta` between 0 and 1; near 0 the loss goes like `forward_kl`, near 1 like `reverse_kl`",
+    get: |loss| loss.beta,
+    reset: |loss| loss.beta = LossConfig::default().beta,
+};
+
+const SKEW: LossNumber = LossNumber {
+    key: "loss.skew",
+    when: "`skew_forward_kl` and `skew_reverse_kl` have it",
+    advice: "choose `skew` below 1, where a distribution is compared with itself; 0.1 is DistiLLM's choice",
+    get: |loss| loss.skew,
+    reset: |loss| loss.skew = LossConfig::default().skew,
+};
+
 impl LossConfig {
+    /// The row of its kind: the one place beside the kernels that tells the kinds apart.
+    pub(crate) fn row(&self) -> LossRow {
+        let Self { beta, skew, .. } = *self;
+        let (divergence, number) = match self.kind {
+            LossKind::ForwardKl => (Some(Divergence::ForwardKl), None),
+            LossKind::ReverseKl => (Some(Divergence::ReverseKl), None),
+            LossKind::Js => (Some(Divergence::JensenShannon { beta }), Some(&BETA)),
+            LossKind::SkewForwardKl => (Some(Divergence::SkewForwardKl { skew }), Some(&SKEW)),
+            LossKind::SkewReverseKl => (Some(Divergence::SkewReverseKl { skew }), Some(&SKEW)),
+            LossKind::Tvd => (Some(Divergence::TotalVariation), None),
+            LossKind::LogitMse => (Some(Divergence::LogitMse), None),
+            LossKind::None => (None, None),
+        };
+        LossRow { divergence, number }
+    }
+
+    /// Whether its kind reads a key of [`LOSS_NUMBERS`].
+    pub(crate) fn reads(&self, key: &str) -> bool {
+        self.row().number.is_some_and(|number| number.key == key)
+    }
+
+    /// Whether the temperature softens the distributions that its kind compares.
+    pub fn has_temperature(&self) -> bool {
+        self.row().divergence.is_some_and(|divergence| divergence.has_temperature())
+    }
+
+    /// Its part in the name of a run: what differs from the default.
+    pub(in crate::spec) fn identify(&self) -> Object {
+        let default = Self::default();
+        let Self { kind, temperature, alpha, alpha_weighs, beta, skew } = self;
+        let mut object = Object::default();
+        object.set_unless("kind", kind, &default.kind);
+        object.set_unless("temperature", temperature, &default.temperature);
+        object.set_unless("alpha", alpha, &default.alpha);
+        object.set_unless("alpha_weighs", alpha_weighs, &default.alpha_weighs);
+        object.set_unless("beta", beta, &default.beta);
+        object.set_unless("skew", skew, &default.skew);
+        object
+    }
+
     /// The weight of the hard loss, whatever alpha weighs; 1 for `none`.
     pub fn hard_weight(&self) -> f64 {
         match (self.kind, self.alpha_weighs) {
             (LossKind::None, _) => 1.0,
             (_, AlphaWeighs::Hard) => self.alpha,
             (_, AlphaWeighs::Soft) => 1.0 - self.alpha,
+        }
+    }
+}
+
+impl From<&LossConfig> for Distillation {
+    fn from(config: &LossConfig) -> Self {
+        Self {
+            divergence: config.row().divergence,
+            temperature: config.temperature,
+            hard_weight: config.hard_weight(),
         }
     }
 }
@@ -72,6 +169,13 @@ pub enum LossKind {
     None,
 }
 
+impl LossKind {
+    /// Its name in an experiment file.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
 /// Which loss alpha multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -80,4 +184,25 @@ pub enum AlphaWeighs {
     Hard,
     /// `(1 - alpha) * hard + alpha * soft`.
     Soft,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpha_weighs_the_loss_that_it_says() {
+        let weight = |kind, alpha_weighs| {
+            let config = LossConfig { kind, alpha: 0.3, alpha_weighs, ..LossConfig::default() };
+            Distillation::from(&config).hard_weight
+        };
+        assert_eq!(weight(LossKind::ForwardKl, AlphaWeighs::Hard), 0.3);
+        assert_eq!(weight(LossKind::ForwardKl, AlphaWeighs::Soft), 0.7);
+        assert_eq!(weight(LossKind::None, AlphaWeighs::Soft), 1.0);
+    }
+
+    #[test]
+    fn names_are_those_of_the_experiment_file() {
+        assert_eq!(LossKind::SkewForwardKl.name(), "skew_forward_kl");
+    }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use compare::{Better, CompareConfig, Tolerance};
 pub use data::{DataConfig, DataFormat, OnBadRecord, PathList};
 pub use loss::{AlphaWeighs, LossConfig, LossKind};
+pub(crate) use loss::{LOSS_NUMBERS, LossNumber, LossRow};
 pub use models::{SignalKind, SizeConfig, StudentConfig, TeacherConfig};
 pub use resources::{Auto, PerDevice, ResourcesConfig};
 pub use search::{Pruner, SearchConfig, SearchMetric};

@@ -213,7 +213,7 @@ pub fn rows() -> Vec<Wrong> {
         added(
             "a distribution against itself",
             "[loss]\nkind = \"skew_reverse_kl\"\nskew = 1",
-            &["e.toml:13:8", "`loss.skew = 1`", "always zero"],
+            &["e.toml:13:8", "`loss.skew = 1`", "the `skew_reverse_kl` loss zero whatever the student does"],
         ),
     ]
 }

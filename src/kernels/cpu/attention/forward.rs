@@ -10,8 +10,8 @@ use crate::kernels::attention_spec::AttentionShape;
 use crate::kernels::cpu::simd_fn::simd_fn;
 use rayon::prelude::*;
 
-/// `out = softmax(q · kᵀ / √d) · v`, causal, with the queries, keys and values of `qkv`; `lse` gets log Σ e^score.
-/// Panics when shapes disagree.
+/// `out = softmax(q · kᵀ / √d) · v`, causal, with the queries, keys and values of `qkv`; `lse` gets log Σ
+/// e^score. Panics when shapes disagree.
 pub fn attention(path: AttentionPath, shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     shape.check(&[qkv], &[out], lse);
     let tile = Tile::new(path.isa, path.precision);

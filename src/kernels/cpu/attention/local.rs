@@ -75,7 +75,8 @@ pub unsafe fn multiply(
                 alpha,
                 beta,
             };
-            // SAFETY: the panels have the length the tile needs, b's are multiples of a cache line apart (by its columns), and c is as the caller promises.
+            // SAFETY: the panels have the length the tile needs, b's are multiples of a cache line apart (by
+            // its columns), and c is as the caller promises.
             unsafe { running.run(&call) }
         }
     }

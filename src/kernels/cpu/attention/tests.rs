@@ -8,8 +8,9 @@ use crate::kernels::precision::Precision;
 use half::bf16;
 use proptest::prelude::*;
 
-/// Output, log Σ e^score and, from `dout`, the gradients of q, k, v: all scores written out. Then the same five with the
-/// sizes of all terms summed: what rounding errors are relative to, however much the terms cancel.
+/// Output, log Σ e^score and, from `dout`, the gradients of q, k, v: all scores written out. Then the same
+/// five with the sizes of all terms summed: what rounding errors are relative to, however much the terms
+/// cancel.
 fn reference(shape: &AttentionShape, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> [[Vec<f64>; 5]; 2] {
     let AttentionShape { batch, seq, heads, kv_heads, d } = *shape;
     let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; batch * heads * seq]);
@@ -134,8 +135,8 @@ fn check(shape: AttentionShape, size: f32, seed: u64) {
         for precision in PRECISIONS {
             let path = AttentionPath { isa, precision };
             let found = run(path, shape, [&q, &k, &v], &dout);
-            // Scores are sums of numbers as large as the queries. The inputs are bfloat16 numbers: what is rounded
-            // further, with an error of 2^-8 each, are probabilities and their gradients.
+            // Scores are sums of numbers as large as the queries. The inputs are bfloat16 numbers: what is
+            // rounded further, with an error of 2^-8 each, are probabilities and their gradients.
             let rounding = 2e-6 * f64::from(1.0 + size)
                 + if precision == Precision::Bf16 { 2.0_f64.powi(-7) } else { 0.0 };
             for (i, name) in ["out", "lse", "dq", "dk", "dv"].iter().enumerate() {

@@ -1,17 +1,17 @@
 //! The divergence of a row: a function for each kind.
 //!
-//! Each leaves in s the exponentials e^a of [`rows`](super::rows), in t a row of its own, and says with which coefficients
-//! the two make its gradient in the logits over T:
+//! Each leaves in s the exponentials e^a of [`rows`](super::rows), in t a row of its own, and says with which
+//! coefficients the two make its gradient in the logits over T:
 //!
 //! * forward KL: q − p; t holds e^b. L = Σ e^b (b − a) / Zt + log Zs − log Zt.
 //! * reverse KL: q (log q/p − L); t holds e^a (a − b). L = Σ e^a (a − b) / Zs + log Zt − log Zs.
 //! * mean squared error: 2 (s − t)/v; t holds s − t.
-//! * all others: u − q Σu with u = q ∂L/∂q, which t holds. Terms of ∂L/∂q that are equal for all words are left out, for
-//!   they cancel.
+//! * all others: u − q Σu with u = q ∂L/∂q, which t holds. Terms of ∂L/∂q that are equal for all words are
+//!   left out, for they cancel.
 //!
 //! A mixture m never underflows into a quotient 0/0: with δ = log q − log p and e = e^−|δ|, m is the larger
-//! of p and q times D = (its own weight) + (the other's weight) · e, so log q/m, p/m and q/m are all functions of
-//! δ and e.
+//! of p and q times D = (its own weight) + (the other's weight) · e, so log q/m, p/m and q/m are all
+//! functions of δ and e.
 
 use super::passes::{Shape, exponentials, exponentials_alone, forward, load, reduce, reverse, square, store};
 use crate::kernels::cpu::isa::Isa;
@@ -127,8 +127,9 @@ struct Mix {
     q_weight: f32,
 }
 
-/// Probabilities that are nearer to each other than this, relatively, are taken for equal: logits in single precision
-/// cannot tell which is larger, and at the kink zero is a derivative of the difference as good as any.
+/// Probabilities that are nearer to each other than this, relatively, are taken for equal: logits in single
+/// precision cannot tell which is larger, and at the kink zero is a derivative of the difference as good as
+/// any.
 pub(super) const EQUAL: f32 = 1.0 / (1 << 18) as f32;
 
 simd_fn! {
@@ -151,8 +152,8 @@ simd_fn! {
     }
 }
 
-/// From e^a, e^b and a − b: t := u. Returns the loss and Σ u. `divergence` gets p, q, log p/m, log q/m, p/m, q/m and
-/// gives a word's loss and u.
+/// From e^a, e^b and a − b: t := u. Returns the loss and Σ u. `divergence` gets p, q, log p/m, log q/m, p/m,
+/// q/m and gives a word's loss and u.
 #[inline(always)]
 fn mixture_pass<S: Simd>(
     s: S,

@@ -82,8 +82,8 @@ pub fn distillation_loss<S: Element, T: Element>(
     Loss { hard, soft, total: config.mix.mix(hard, soft), rows: counted as u64, correct, agreement }
 }
 
-/// Hard and soft losses of all rows, the correct ones, and what is counted of the teacher. Gradients of logits are
-/// kept as E, which is what their products round them to.
+/// Hard and soft losses of all rows, the correct ones, and what is counted of the teacher. Gradients of
+/// logits are kept as E, which is what their products round them to.
 fn sum_rows<S: Element, T: Element, E: Element>(
     plan: &Plan,
     student: Side<S>,
@@ -211,7 +211,8 @@ fn fill_rows<E: Element>(
         let mut scratch = Scratch::take(Plan::SCRATCH_ROWS * v);
         for (i, loss) in losses.iter_mut().enumerate() {
             let row = task * TASK_ROWS + i;
-            // SAFETY: each row is handed out once, and each matrix that is not empty has a row for each target.
+            // SAFETY: each row is handed out once, and each matrix that is not empty has a row for each
+            // target.
             let (s, t, d) =
                 unsafe { (s.slice(row * v, v), t.slice(row * t_len, t_len), d.slice(row * d_len, d_len)) };
             *loss = match targets[row] {

@@ -16,12 +16,13 @@
 //! A chunk is as large as keeps both logits within [`CHUNK_BYTES`](fused::CHUNK_BYTES) and at most
 //! [`CHUNK_PANELS`](fused::CHUNK_PANELS) panels of rows
 //! (252 with 14): large enough that reading the weights (step 1) once per chunk is cheap beside the products,
-//! small enough that the logits stay in the last-level cache. A group is as large as keeps the gradients of its
-//! logits within [`GROUP_BYTES`](fused::GROUP_BYTES): step 4 reads and writes all of `d_head`, far more than its operands, so the
-//! fewer groups there are the better. Both depend on the sizes alone, so the order of every sum does too.
+//! small enough that the logits stay in the last-level cache. A group is as large as keeps the gradients of
+//! its logits within [`GROUP_BYTES`](fused::GROUP_BYTES): step 4 reads and writes all of `d_head`, far more
+//! than its operands, so the fewer groups there are the better. Both depend on the sizes alone, so the order
+//! of every sum does too.
 //!
-//! What is computed is [`Distillation`](crate::kernels::Distillation)'s, with q = softmax(s/T) of the student, p of the
-//! teacher, and means over the rows that count.
+//! What is computed is [`Distillation`](crate::kernels::Distillation)'s, with q = softmax(s/T) of the
+//! student, p of the teacher, and means over the rows that count.
 
 mod divergence;
 mod fused;

@@ -1,4 +1,5 @@
-//! The passes over a row of logits that the losses share, each over memory that is in the first- or second-level cache.
+//! The passes over a row of logits that the losses share, each over memory that is in the first- or
+//! second-level cache.
 
 use crate::kernels::cpu::matrix::Element;
 use crate::kernels::cpu::simd::Simd;
@@ -127,8 +128,8 @@ const PLAIN: u8 = 0;
 const FORWARD: u8 = 1;
 const REVERSE: u8 = 2;
 
-/// s := e^a; h := e^(s − max) unless T is 1; t := e^b, or e^a (a − b) for `REVERSE`; difference := a − b unless
-/// it is empty. Sums: e^a, e^b, e^(s − max), and e^b (b − a) for `FORWARD`, e^a (a − b) for `REVERSE`.
+/// s := e^a; h := e^(s − max) unless T is 1; t := e^b, or e^a (a − b) for `REVERSE`; difference := a − b
+/// unless it is empty. Sums: e^a, e^b, e^(s − max), and e^b (b − a) for `FORWARD`, e^a (a − b) for `REVERSE`.
 #[inline(always)]
 fn exponential_pass<S: Simd, const WHAT: u8, const HOT: bool, const DIFFERENCE: bool>(
     s: S,

@@ -134,7 +134,8 @@ pub struct Expected {
     pub total: f64,
     pub hidden: Vec<f64>,
     pub head: Vec<f64>,
-    /// What the gradients of the logits may differ by, over all rows, for the words that `doubt` leaves undecided.
+    /// What the gradients of the logits may differ by, over all rows, for the words that `doubt` leaves
+    /// undecided.
     pub jumps: f64,
 }
 

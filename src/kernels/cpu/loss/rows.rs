@@ -1,8 +1,9 @@
 //! One row of logits: losses, and the gradient.
 //!
-//! With a = (s − max s)/T, b = (t − max t)/T, the exponentials e^a, e^b and their sums Zs, Zt, every gradient is
-//! a linear combination of at most three stored rows, `cs · s + ct · t + ch · h`, where s ends up holding e^a,
-//! t something of the [`divergence`](super::divergence)'s, and h the exponentials at temperature 1 where T is another.
+//! With a = (s − max s)/T, b = (t − max t)/T, the exponentials e^a, e^b and their sums Zs, Zt, every gradient
+//! is a linear combination of at most three stored rows, `cs · s + ct · t + ch · h`, where s ends up holding
+//! e^a, t something of the [`divergence`](super::divergence)'s, and h the exponentials at temperature 1 where
+//! T is another.
 
 use super::divergence::{Found, Row, measure_row};
 use super::passes::{Shape, combine, find_first, maximum};
@@ -27,7 +28,8 @@ pub(super) struct RowLoss {
 pub(super) struct Plan {
     divergence: Option<Divergence>,
     temperature: f32,
-    /// What a row's gradients of the hard loss and of the divergence are multiplied by. None without gradients.
+    /// What a row's gradients of the hard loss and of the divergence are multiplied by. None without
+    /// gradients.
     factors: Option<[f64; 2]>,
     agreement: bool,
 }

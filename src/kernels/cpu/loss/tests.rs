@@ -113,8 +113,8 @@ impl Case {
         (loss, d_hidden, d_head)
     }
 
-    /// Logits' size decides what rounding does: a logit is a sum of f32, so it is some 1e-7 of its size off, and a
-    /// probability that, divided by T, relatively.
+    /// Logits' size decides what rounding does: a logit is a sum of f32, so it is some 1e-7 of its size off,
+    /// and a probability that, divided by T, relatively.
     fn check(&self, isa: Isa, precision: Precision, config: &LossConfig, size: f64) {
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let (h, w, th, tw) = (wide(&self.hidden), wide(&self.head), wide(&self.t_hidden), wide(&self.t_head));
@@ -219,7 +219,8 @@ proptest! {
         size in prop::sample::select(vec![0.1_f32, 5.0, 200.0, 1e4]),
         temperature in prop::sample::select(vec![0.1_f64, 1.0, 2.0, 20.0]),
         weight in prop::sample::select(vec![0.0_f64, 0.5, 1.0]),
-        soft in prop::sample::select(KINDS.to_vec()), masked in prop::bool::weighted(0.1), seed in 0_u64..1000,
+        soft in prop::sample::select(KINDS.to_vec()), masked in prop::bool::weighted(0.1),
+        seed in 0_u64..1000,
     ) {
         let case = Case::new(n, v, width, t_width, size, masked, seed);
         for isa in Isa::available() {
