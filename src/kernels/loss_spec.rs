@@ -13,6 +13,11 @@ pub enum Divergence<N = f64> {
     ForwardKl,
     /// KL(q ‖ p), mode-seeking (MiniLLM, 2306.08543).
     ReverseKl,
+    /// `forward_weight·KL(p ‖ q) + (1-forward_weight)·KL(q ‖ p)`: at ½ the symmetric KL (Jeffreys).
+    MixedKl {
+        /// The weight of KL(p ‖ q), in `[0, 1]`.
+        forward_weight: N,
+    },
     /// Generalized Jensen–Shannon (GKD, 2306.13649): `beta·KL(p ‖ m) + (1-beta)·KL(q ‖ m)` with
     /// `m = beta·p + (1-beta)·q`.
     JensenShannon {
@@ -49,8 +54,12 @@ impl Divergence {
         match self {
             Self::JensenShannon { beta: 0.0 | 1.0 } => None,
             Self::SkewForwardKl { skew: 1.0 } | Self::SkewReverseKl { skew: 1.0 } => None,
-            Self::SkewForwardKl { skew: 0.0 } => Some(Self::ForwardKl),
-            Self::SkewReverseKl { skew: 0.0 } => Some(Self::ReverseKl),
+            Self::MixedKl { forward_weight: 1.0 } | Self::SkewForwardKl { skew: 0.0 } => {
+                Some(Self::ForwardKl)
+            }
+            Self::MixedKl { forward_weight: 0.0 } | Self::SkewReverseKl { skew: 0.0 } => {
+                Some(Self::ReverseKl)
+            }
             other => Some(other),
         }
     }
@@ -61,6 +70,7 @@ impl Divergence {
         match self {
             Self::ForwardKl => (Divergence::ForwardKl, 0.0),
             Self::ReverseKl => (Divergence::ReverseKl, 0.0),
+            Self::MixedKl { forward_weight } => (Divergence::MixedKl { forward_weight: () }, forward_weight),
             Self::JensenShannon { beta } => (Divergence::JensenShannon { beta: () }, beta),
             Self::SkewForwardKl { skew } => (Divergence::SkewForwardKl { skew: () }, skew),
             Self::SkewReverseKl { skew } => (Divergence::SkewReverseKl { skew: () }, skew),

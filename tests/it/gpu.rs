@@ -99,6 +99,7 @@ fn every_divergence_has_the_loss_of_its_definition() {
     let kinds = [
         Divergence::ForwardKl,
         Divergence::ReverseKl,
+        Divergence::MixedKl { forward_weight: 0.3 },
         Divergence::JensenShannon { beta: 0.3 },
         Divergence::SkewForwardKl { skew: 0.1 },
         Divergence::SkewReverseKl { skew: 0.1 },

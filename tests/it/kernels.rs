@@ -250,13 +250,14 @@ fn turned(values: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 
 fn kind() -> impl Strategy<Value = Divergence> {
     let weight = prop_oneof![Just(0.0), Just(1.0), Just(0.5), 0.01..0.99f64];
-    (0..7u8, weight).prop_map(|(kind, x)| match kind {
+    (0..8u8, weight).prop_map(|(kind, x)| match kind {
         0 => Divergence::ForwardKl,
         1 => Divergence::ReverseKl,
         2 => Divergence::JensenShannon { beta: x },
         3 => Divergence::SkewForwardKl { skew: x },
         4 => Divergence::SkewReverseKl { skew: x },
-        5 => Divergence::TotalVariation,
+        5 => Divergence::MixedKl { forward_weight: x },
+        6 => Divergence::TotalVariation,
         _ => Divergence::LogitMse,
     })
 }

@@ -7,6 +7,7 @@ mod compare;
 mod damage;
 mod experiment_docs;
 mod golden;
+mod golden_losses;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod gpu;
 mod hosts;

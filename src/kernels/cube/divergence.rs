@@ -39,6 +39,8 @@ pub fn compare(token: Token, number: f32, #[comptime] divergence: Option<Diverge
         forward_kl(token)
     } else if comptime!(divergence == Some(Divergence::ReverseKl)) {
         reverse_kl(token)
+    } else if comptime!(divergence == Some(Divergence::MixedKl { forward_weight: () })) {
+        mixed_kl(token, number)
     } else if comptime!(divergence == Some(Divergence::JensenShannon { beta: () })) {
         jensen_shannon(token, number)
     } else if comptime!(divergence == Some(Divergence::SkewForwardKl { skew: () })) {
@@ -59,6 +61,13 @@ fn forward_kl(token: Token) -> Term {
 fn reverse_kl(token: Token) -> Term {
     let value = token.q * (token.log_q - token.log_p);
     Term { value, pull: value }
+}
+
+#[cube]
+fn mixed_kl(token: Token, forward_weight: f32) -> Term {
+    let (p, q) = (forward_weight * token.p, (f32::new(1.0) - forward_weight) * token.q);
+    let ratio = token.log_q - token.log_p;
+    Term { value: (q - p) * ratio, pull: q * ratio - p }
 }
 
 #[cube]

@@ -49,6 +49,14 @@ pub(super) fn compare(
             let value = (q.clone() * ratio.clone()).sum_dim(1);
             (value.clone(), q * (ratio - value))
         }
+        Divergence::MixedKl { forward_weight } => {
+            let ratio = log_q - log_p;
+            let reverse = (q.clone() * ratio.clone()).sum_dim(1);
+            let forward = (p.clone() * ratio.clone()).sum_dim(1).neg();
+            let of_reverse = q.clone() * (ratio - reverse.clone());
+            let gradient = of_reverse * (1.0 - forward_weight) + (q - p) * forward_weight;
+            (forward * forward_weight + reverse * (1.0 - forward_weight), gradient)
+        }
         Divergence::JensenShannon { beta } => {
             let log_m = mixture(beta, &p, &q).log();
             let of_student = log_q - log_m.clone();

@@ -30,6 +30,9 @@ pub struct LossConfig {
     /// (DistiLLM, 2402.03898).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub skew: f64,
+    /// For `mixed_kl`: the weight of KL(p ‖ q) against KL(q ‖ p); at ½ the two are symmetric.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub forward_weight: f64,
 }
 
 impl Default for LossConfig {
@@ -41,6 +44,7 @@ impl Default for LossConfig {
             alpha_weighs: AlphaWeighs::Hard,
             beta: 0.5,
             skew: 0.1,
+            forward_weight: 0.5,
         }
     }
 }
@@ -68,7 +72,7 @@ pub(crate) struct LossNumber {
 }
 
 /// Every key that only some kinds read.
-pub(crate) const LOSS_NUMBERS: [LossNumber; 2] = [BETA, SKEW];
+pub(crate) const LOSS_NUMBERS: [LossNumber; 3] = [BETA, SKEW, FORWARD_WEIGHT];
 
 const BETA: LossNumber = LossNumber {
     key: "loss.beta",
@@ -86,13 +90,22 @@ const SKEW: LossNumber = LossNumber {
     reset: |loss| loss.skew = LossConfig::default().skew,
 };
 
+const FORWARD_WEIGHT: LossNumber = LossNumber {
+    key: "loss.forward_weight",
+    when: "`mixed_kl` has it",
+    advice: "choose `forward_weight` between 0 and 1",
+    get: |loss| loss.forward_weight,
+    reset: |loss| loss.forward_weight = LossConfig::default().forward_weight,
+};
+
 impl LossConfig {
     /// The row of its kind: the one place beside the kernels that tells the kinds apart.
     pub(crate) fn row(&self) -> LossRow {
-        let Self { beta, skew, .. } = *self;
+        let Self { beta, skew, forward_weight, .. } = *self;
         let (divergence, number) = match self.kind {
             LossKind::ForwardKl => (Some(Divergence::ForwardKl), None),
             LossKind::ReverseKl => (Some(Divergence::ReverseKl), None),
+            LossKind::MixedKl => (Some(Divergence::MixedKl { forward_weight }), Some(&FORWARD_WEIGHT)),
             LossKind::Js => (Some(Divergence::JensenShannon { beta }), Some(&BETA)),
             LossKind::SkewForwardKl => (Some(Divergence::SkewForwardKl { skew }), Some(&SKEW)),
             LossKind::SkewReverseKl => (Some(Divergence::SkewReverseKl { skew }), Some(&SKEW)),
@@ -116,7 +129,7 @@ impl LossConfig {
     /// Its part in the name of a run: what differs from the default.
     pub(in crate::spec) fn identify(&self) -> Object {
         let default = Self::default();
-        let Self { kind, temperature, alpha, alpha_weighs, beta, skew } = self;
+        let Self { kind, temperature, alpha, alpha_weighs, beta, skew, forward_weight } = self;
         let mut object = Object::default();
         object.set_unless("kind", kind, &default.kind);
         object.set_unless("temperature", temperature, &default.temperature);
@@ -124,6 +137,7 @@ impl LossConfig {
         object.set_unless("alpha_weighs", alpha_weighs, &default.alpha_weighs);
         object.set_unless("beta", beta, &default.beta);
         object.set_unless("skew", skew, &default.skew);
+        object.set_unless("forward_weight", forward_weight, &default.forward_weight);
         object
     }
 
@@ -155,6 +169,8 @@ pub enum LossKind {
     ForwardKl,
     /// KL(q ‖ p), mode-seeking (MiniLLM, 2306.08543).
     ReverseKl,
+    /// `w·KL(p ‖ q) + (1-w)·KL(q ‖ p)` with `w = forward_weight`; at ½ the symmetric KL (Jeffreys).
+    MixedKl,
     /// Generalized Jensen–Shannon: `beta·KL(p‖m) + (1-beta)·KL(q‖m)`.
     Js,
     /// KL(p ‖ skew·p + (1-skew)·q).

@@ -33,6 +33,9 @@ pub fn divergence(kind: Divergence, student: &[f64], teacher: &[f64], temperatur
     let value = match kind {
         Divergence::ForwardKl => kl(&p, &log_p, &log_q),
         Divergence::ReverseKl => kl(&q, &log_q, &log_p),
+        Divergence::MixedKl { forward_weight } => {
+            forward_weight * kl(&p, &log_p, &log_q) + (1.0 - forward_weight) * kl(&q, &log_q, &log_p)
+        }
         Divergence::JensenShannon { beta } => {
             let log_m = mixture(beta, &log_p, &log_q);
             beta * kl(&p, &log_p, &log_m) + (1.0 - beta) * kl(&q, &log_q, &log_m)

@@ -51,6 +51,7 @@ pub(super) fn measure_row(divergence: Option<Divergence>, row: &mut Row) -> Foun
         None => nothing(row),
         Some(Divergence::ForwardKl) => forward_kl(row),
         Some(Divergence::ReverseKl) => reverse_kl(row),
+        Some(Divergence::MixedKl { forward_weight }) => mixed_kl(row, forward_weight as f32),
         Some(Divergence::JensenShannon { beta }) => jensen_shannon(row, beta as f32),
         Some(Divergence::SkewForwardKl { skew }) => skew_forward_kl(row, skew as f32),
         Some(Divergence::SkewReverseKl { skew }) => skew_reverse_kl(row, skew as f32),
@@ -72,6 +73,11 @@ fn forward_kl(row: &mut Row) -> Found {
 fn reverse_kl(row: &mut Row) -> Found {
     let [zs, zt, zh, x] = reverse(row.isa, row.s, row.t, row.h, row.shape);
     Found { value: x / zs + (zt / zs).ln(), zh, cs: -x / zs / zs, ct: 1.0 / zs }
+}
+
+/// ∂L/∂q = (1 − w) log q/p − w p/q.
+fn mixed_kl(row: &mut Row, forward_weight: f32) -> Found {
+    from_both(row, [forward_weight, 1.0 - forward_weight], mixed_kl_pass)
 }
 
 /// ∂L/∂q = (1 − β) log q/m.
@@ -149,6 +155,24 @@ simd_fn! {
             store(s, u, &mut ts[at]);
         });
         [loss, total]
+    }
+}
+
+simd_fn! {
+    /// From e^a, e^b and a − b: t := u. Returns the loss and Σ u.
+    fn mixed_kl_pass<S>(s, xs: &[f32], ts: &mut [f32], difference: &[f32], mix: Mix) -> [f64; 2] {
+        let (q_scale, p_scale) = (s.splat(mix.q_scale * mix.q_weight), s.splat(mix.p_scale * mix.p_weight));
+        let shift = s.splat(mix.shift);
+        reduce(s, xs.len(), #[inline(always)] |at, [loss, total]| {
+            // The weights times q and p, and log q − log p.
+            let q = s.mul(load(s, &xs[at.clone()], 0.0), q_scale);
+            let p = s.mul(load(s, &ts[at.clone()], 0.0), p_scale);
+            let delta = s.add(load(s, &difference[at.clone()], 0.0), shift);
+            *loss = s.fma(s.sub(q, p), delta, *loss);
+            let u = s.sub(s.mul(q, delta), p);
+            *total = s.add(*total, u);
+            store(s, u, &mut ts[at]);
+        })
     }
 }
 

@@ -34,6 +34,9 @@ pub fn soft(mix: &Distillation, s: &[f64], t: &[f64]) -> f64 {
         None => 0.0,
         Some(Divergence::ForwardKl) => kl(&lp, &lq),
         Some(Divergence::ReverseKl) => kl(&lq, &lp),
+        Some(Divergence::MixedKl { forward_weight }) => {
+            forward_weight * kl(&lp, &lq) + (1.0 - forward_weight) * kl(&lq, &lp)
+        }
         Some(Divergence::JensenShannon { beta }) => {
             let x = beta;
             let m = mixture(x, 1.0 - x);
@@ -80,6 +83,9 @@ pub fn gradient(config: &LossConfig, s: &[f64], t: &[f64], label: usize) -> Vec<
             match divergence {
                 Divergence::ForwardKl => -p,
                 Divergence::ReverseKl => q * (lq - lp),
+                Divergence::MixedKl { forward_weight } => {
+                    (1.0 - forward_weight) * q * (lq - lp) - forward_weight * p
+                }
                 Divergence::JensenShannon { beta } => {
                     let x = beta;
                     (1.0 - x) * q * (lq - log_mix(x, lp, 1.0 - x, lq))

@@ -10,7 +10,7 @@ use crate::kernels::precision::Precision;
 use half::bf16;
 use proptest::prelude::*;
 
-const KINDS: [Option<Divergence>; 14] = [
+const KINDS: [Option<Divergence>; 17] = [
     None,
     Some(Divergence::ForwardKl),
     Some(Divergence::ReverseKl),
@@ -23,6 +23,9 @@ const KINDS: [Option<Divergence>; 14] = [
     Some(Divergence::SkewReverseKl { skew: 0.1 }),
     Some(Divergence::SkewReverseKl { skew: 0.0 }),
     Some(Divergence::SkewReverseKl { skew: 1.0 }),
+    Some(Divergence::MixedKl { forward_weight: 0.3 }),
+    Some(Divergence::MixedKl { forward_weight: 0.0 }),
+    Some(Divergence::MixedKl { forward_weight: 1.0 }),
     Some(Divergence::TotalVariation),
     Some(Divergence::LogitMse),
 ];
@@ -338,7 +341,7 @@ fn the_largest_logits_with_one_for_the_rest_are_a_teacher() {
     let unit: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(i % (n + 1) == 0))).collect();
     let case = Case::new(n, v, 8, 8, 2.0, false, 4);
     for isa in Isa::available() {
-        for soft in [KINDS[1], KINDS[3], KINDS[13]] {
+        for soft in [KINDS[1], KINDS[3], KINDS[16]] {
             let config = config(soft, 2.0, 0.25);
             let head = Head::new(isa, Precision::F32, MatRef::new(&case.head, v, 8));
             let student = Side { hidden: MatRef::new(&case.hidden, n, 8), head: &head };
