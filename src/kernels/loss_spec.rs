@@ -86,7 +86,8 @@ pub struct Distillation {
     /// The soft loss; none learns from labels alone.
     pub divergence: Option<Divergence>,
     /// Divides both models' logits; the divergence is multiplied by its square (Hinton et al.,
-    /// 1503.02531). Not for [`Divergence::LogitMse`].
+    /// 1503.02531). Not for [`Divergence::LogitMse`]. Kernels are exact from 0.001 to 20; below, it is the
+    /// rounding of logits that decides.
     pub temperature: f64,
     /// Weight of the cross-entropy; without a divergence it is 1.
     pub hard_weight: f64,

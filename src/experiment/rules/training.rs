@@ -4,6 +4,10 @@ use super::{Breach, Rules, Site};
 use crate::spec::config::LossRow;
 use crate::spec::{LossConfig, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
 
+/// Below it, single precision decides what both distributions are: logits of 30 are rounded by some 3e-6, of which this
+/// makes parts in a thousand of every probability. The kernels are exact from here on.
+const LOWEST_TEMPERATURE: f64 = 0.001;
+
 /// Above it, both distributions are nearly flat and hardly anything is left to learn.
 const HIGHEST_TEMPERATURE: f64 = 10.0;
 
@@ -27,6 +31,16 @@ impl Rules<'_> {
                 message: format!("`{key} = {value}` makes the `{kind}` loss zero whatever the student does"),
                 label: "teaches nothing".to_owned(),
                 help: number.advice.to_owned(),
+            };
+            self.error(site, &breach);
+        }
+        if loss.has_temperature() && loss.temperature < LOWEST_TEMPERATURE {
+            let breach = Breach {
+                rule: Some("low temperature"),
+                keys: &["loss.temperature"],
+                message: format!("`loss.temperature = {}` is below {LOWEST_TEMPERATURE}", loss.temperature),
+                label: "too cold".to_owned(),
+                help: "below it the rounding of logits decides what is learned; 1 to 4 are common".to_owned(),
             };
             self.error(site, &breach);
         }

@@ -27,6 +27,8 @@ fn a_hot_temperature_is_named_with_its_place() {
     // One place, one warning.
     assert_eq!(warnings(&[], "[grid]\nloss.temperature = { linspace = [11, 20, 10] }").len(), 1);
     assert_eq!(warnings(&["loss.kind=logit_mse", "loss.alpha=1"], "").len(), 0);
+    // The lowest that is no error.
+    assert_eq!(warnings(&["loss.temperature=0.001"], "").len(), 0);
 }
 
 #[test]

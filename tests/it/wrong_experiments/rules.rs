@@ -206,6 +206,11 @@ pub fn rows() -> Vec<Wrong> {
             &["e.toml:16:15", "`schedule.decay_ratio = 0.5`", "more than there are"],
         ),
         added(
+            "a temperature that single precision cannot tell from none",
+            "[grid]\nloss.temperature = [1, 0.0009]",
+            &["e.toml:12:24", "`loss.temperature = 0.0009` is below 0.001", "rounding", "1 to 4 are common"],
+        ),
+        added(
             "a mixture of nothing",
             "[loss]\nkind = \"js\"\nbeta = 0.0",
             &["e.toml:13:8", "`loss.beta = 0`", "zero whatever the student does"],

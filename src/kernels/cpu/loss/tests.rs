@@ -359,3 +359,52 @@ fn the_largest_logits_with_one_for_the_rest_are_a_teacher() {
         }
     }
 }
+
+/// Rows of unit vectors, so that the logits are those of the heads, to the last bit.
+fn exact_logits(n: usize, v: usize, size: f32, seed: u64) -> Case {
+    let unit: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(i % (n + 1) == 0))).collect();
+    let head = |seed, v| noise(seed, v * n).into_iter().map(|x| x * size).collect();
+    Case {
+        n,
+        v,
+        width: n,
+        t_width: n,
+        hidden: unit.clone(),
+        head: head(seed, v),
+        t_hidden: unit,
+        t_head: head(seed + 1, v + 2),
+        targets: (0..n as i32).map(|i| i * 7 % v as i32).collect(),
+    }
+}
+
+#[test]
+fn low_temperatures_are_as_exact_as_ordinary_ones() {
+    let (n, v) = (12, 301);
+    let cases = [3.0_f32, 30.0, 300.0].into_iter().flat_map(|size| {
+        let at = move |temperature: f64| KINDS[1..].iter().map(move |kind| (size, temperature, *kind));
+        [1e-3, 1e-2, 0.03, 0.1].into_iter().flat_map(at)
+    });
+    for (size, temperature, kind) in cases {
+        let case = exact_logits(n, v, size, 5);
+        let config = config(kind, f64::from(temperature as f32), 0.0);
+        let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let (h, w, th, tw) = (wide(&case.hidden), wide(&case.head), wide(&case.t_hidden), wide(&case.t_head));
+        let inputs = Inputs { student: (&h, n, &w), teacher: (&th, n, &tw), targets: &case.targets, v };
+        let e = expected(&config, &inputs, 0.0);
+        for isa in Isa::available() {
+            let (loss, _, d_head) = case.run(isa, Precision::F32, &config);
+            let at = format!("{isa} {config:?} size={size}");
+            assert!(
+                (loss.soft - e.soft).abs() <= 1e-6 * e.soft.abs() + 1e-9,
+                "{at}: {} {}",
+                loss.soft,
+                e.soft
+            );
+            // Where both models have chosen, the gradient is what is left of terms as large as the logits.
+            let terms = f64::from(size) / (n as f64).sqrt();
+            let error =
+                d_head.iter().zip(&e.head).map(|(&x, y)| (f64::from(x) - y).powi(2)).sum::<f64>().sqrt();
+            assert!(error <= 2e-6 * terms, "{at}: gradient off by {error} where terms are {terms}");
+        }
+    }
+}
