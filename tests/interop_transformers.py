@@ -3,16 +3,16 @@
     python tests/interop_transformers.py [--binary target/release/examples/logits]
 
 Needs Python with torch and transformers; without them it says so and exits with 77 (skipped).
-1. Random LlamaForCausalLM saved by transformers (tied and untied, f32, f16 and bf16, sharded, several
-   groupings of the heads, heads of their own width, the rotary stretching of Llama 3.1) must give the
-   same logits in kdx within 1e-4 of their scale.
+1. Random models saved by transformers must give the same logits in kdx within 1e-4 of their scale: Llama
+   (tied and untied, f32, f16 and bf16, sharded, several groupings of the heads, heads of their own width,
+   biases, the rotary stretching of Llama 3.1), Qwen 2.
 2. Each of them written again by kdx must load in transformers and give the same logits.
 """
 import argparse, json, os, pathlib, subprocess, sys, tempfile
 
 try:
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 except ImportError as error:
     print(f"skipped: needs Python with torch and transformers ({error})")
@@ -40,6 +40,10 @@ CASES = {
     "bf16": dict(dtype=torch.bfloat16, tie_word_embeddings=False),
     "sharded": dict(shard="40KB", tie_word_embeddings=False),
     "bf16, sharded, tied": dict(dtype=torch.bfloat16, shard="30KB"),
+    "biases of the attention": dict(attention_bias=True),
+    "biases everywhere, untied": dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=False),
+    "qwen2": dict(model_type="qwen2"),
+    "qwen2, untied, bf16": dict(model_type="qwen2", tie_word_embeddings=False, dtype=torch.bfloat16),
 }
 
 
@@ -59,12 +63,15 @@ def off_by(found, expected):
 def check(program, name, case, work):
     case = dict(case)
     dtype, shard = case.pop("dtype", torch.float32), case.pop("shard", "5GB")
+    kind = case.pop("model_type", "llama")
     torch.manual_seed(len(name))
     settings = {**BASE, **case}
     if "rope_parameters" in settings:
         settings.pop("rope_theta")
-    model = LlamaForCausalLM(LlamaConfig(**settings)).eval()
-    for parameter in model.parameters():  # norms away from one, so that they are tested
+    attention = settings.pop("attn_implementation")
+    config = AutoConfig.for_model(kind, **settings)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    for parameter in model.parameters():  # norms away from one and biases from zero, so that they are tested
         if parameter.dim() == 1:
             parameter.data += 0.2 * torch.randn_like(parameter)
     model = model.to(dtype)
@@ -74,7 +81,7 @@ def check(program, name, case, work):
         assert (saved / "model.safetensors.index.json").exists(), "not sharded"
     ids = torch.randint(0, BASE["vocab_size"], (3, 70))
     # Read back rather than used as it is: `to` also rounded the frequencies of the rotary embedding.
-    model = LlamaForCausalLM.from_pretrained(saved, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32, attn_implementation=attention)
     with torch.no_grad():
         expected = model.eval().double()(ids).logits
     run = subprocess.run([program, saved, json.dumps(ids.tolist()), copied], capture_output=True, text=True)
@@ -86,6 +93,8 @@ def check(program, name, case, work):
     unexpected = {key: value for key, value in report.items() if value}
     if unexpected:
         return f"transformers reports {unexpected}"
+    if type(again) is not type(model):
+        return f"{type(model).__name__} became {type(again).__name__}"
     with torch.no_grad():
         out = off_by(again.eval().double()(ids).logits, expected)
     print(f"{name}: into kdx off by {into:.1e}, out of kdx off by {out:.1e}")

@@ -9,53 +9,26 @@
 
 use super::clock::Part;
 use crate::model::ModelConfig;
+use crate::model::cost::{Tokens, count_forward_flop, count_head_flop};
 
-/// Tokens of a batch and what is done with them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens {
-    pub(super) batch: usize,
-    pub(super) sequence: usize,
-    /// Tokens whose hidden state enters the loss.
-    pub(super) rows: usize,
-}
-
-/// GFLOP of a part of one step; none where nothing is counted. `teacher` is none where there is no
+/// Counts the GFLOP of a part of one step; none where nothing is counted. `teacher` is none where there is no
 /// soft loss; it `runs` where its hidden states are not there before.
-pub(super) fn gflop(
+pub(super) fn count_gflop(
     part: Part,
     student: &ModelConfig,
     teacher: Option<&ModelConfig>,
     runs: bool,
     tokens: Tokens,
 ) -> Option<f64> {
+    let head = |model: &ModelConfig| count_head_flop(model, tokens.rows as f64);
     let flop = match part {
-        Part::Teacher => body(teacher.filter(|_| runs)?, tokens),
-        Part::StudentForward => body(student, tokens),
-        Part::Loss => 3.0 * head(student, tokens) + teacher.map_or(0.0, |teacher| head(teacher, tokens)),
-        Part::Backward => 2.0 * body(student, tokens),
+        Part::Teacher => count_forward_flop(teacher.filter(|_| runs)?, tokens),
+        Part::StudentForward => count_forward_flop(student, tokens),
+        Part::Loss => 3.0 * head(student) + teacher.map_or(0.0, head),
+        Part::Backward => 2.0 * count_forward_flop(student, tokens),
         Part::Optimizer | Part::Rest => return None,
     };
     Some(flop / 1e9)
-}
-
-/// The forward pass up to the last hidden states of the rows that count. The last block's feed-forward
-/// layer runs on these rows alone.
-fn body(model: &ModelConfig, Tokens { batch, sequence, rows }: Tokens) -> f64 {
-    let [hidden, intermediate, layers, batch, sequence, rows] =
-        [model.hidden_size, model.intermediate_size, model.layers, batch, sequence, rows].map(|n| n as f64);
-    let queries = (model.heads * model.head_dim) as f64;
-    let keys = (model.kv_heads * model.head_dim) as f64;
-    let tokens = batch * sequence;
-    let projections = tokens * hidden * (2.0 * queries + 2.0 * keys);
-    let pairs = batch * sequence * (sequence + 1.0) / 2.0;
-    let attention = 2.0 * pairs * queries;
-    let feed_forward = 3.0 * hidden * intermediate;
-    2.0 * (layers * (projections + attention) + ((layers - 1.0) * tokens + rows) * feed_forward)
-}
-
-/// One product with the head.
-fn head(model: &ModelConfig, tokens: Tokens) -> f64 {
-    2.0 * tokens.rows as f64 * (model.hidden_size * model.vocab_size) as f64
 }
 
 #[cfg(test)]
@@ -67,25 +40,15 @@ mod tests {
         Shape { hidden_size, layers }.model(6400).unwrap()
     }
 
-    /// Two operations a weight and token, on one-token sequences in which every row counts: attention
-    /// has one pair a token then.
-    #[test]
-    fn every_matrix_of_the_model_counts_once() {
-        let model = minimind(768, 2);
-        let tokens = Tokens { batch: 3, sequence: 1, rows: 3 };
-        let norms = (2 * model.layers + 1) * model.hidden_size;
-        let weights = model.parameters() as f64 - norms as f64;
-        let pairs = (2 * 2 * model.layers * model.heads * model.head_dim) as f64;
-        let expected = 3.0 * (2.0 * weights + pairs);
-        assert_eq!(body(&model, tokens) + head(&model, tokens), expected);
-    }
-
     #[test]
     fn a_minimind_step_has_about_72_mflop_a_token() {
         let (student, teacher) = (minimind(512, 1), minimind(768, 2));
         let tokens = Tokens { batch: 8, sequence: 512, rows: 8 * 511 };
         let sum = |teacher, runs| {
-            Part::ALL.iter().filter_map(|&part| gflop(part, &student, teacher, runs, tokens)).sum::<f64>()
+            Part::ALL
+                .iter()
+                .filter_map(|&part| count_gflop(part, &student, teacher, runs, tokens))
+                .sum::<f64>()
         };
         let per_token = |gflop: f64| gflop * 1e3 / 4096.0;
         // Six operations a weight of the student, two of the teacher, and the attention.

@@ -4,14 +4,15 @@ use serde::Serialize;
 
 use super::ceilings::{BurnProduct, Ceilings};
 use super::clock::{Part, Times};
-use super::flops::{Tokens, gflop};
+use super::flops::count_gflop;
 use super::options::{Options, TeacherSignal};
 use super::peak::MatrixProduct;
 use super::statistics::{Spread, mean};
 use super::step::{DeviceBytes, Measured};
-use super::traffic::gbyte;
+use super::traffic::count_gbyte;
 use crate::kernels::cpu::Isa;
 use crate::model::ModelConfig;
+use crate::model::cost::Tokens;
 use crate::spec::{LossConfig, Precision};
 
 /// Version of the fields below.
@@ -224,8 +225,8 @@ impl PartReport {
         let tokens = Tokens { batch: options.batch, sequence: options.sequence, rows: measured.rows };
         let runs = options.signal == TeacherSignal::Online;
         let (student, teacher) = (&measured.student, measured.teacher.as_ref());
-        let gflop = gflop(part, student, teacher, runs, tokens);
-        let gbyte = gbyte(part, student, teacher, runs, tokens, options.precision);
+        let gflop = count_gflop(part, student, teacher, runs, tokens);
+        let gbyte = count_gbyte(part, student, teacher, runs, tokens, options.precision);
         let by_time = |amount: Option<f64>| amount.map(|amount| amount / seconds);
         let of = |amount: Option<f64>, most: Option<f64>| by_time(amount).zip(most).map(|(a, b)| a / b);
         Self {

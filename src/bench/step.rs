@@ -11,6 +11,7 @@ use crate::data::{self, Batch, Dataset, Sequence};
 use crate::distill::{DeviceBatch, Gradients, Signal, Sums, Taken, TrainingState, memory};
 use crate::kernels::cpu::release_memory;
 use crate::kernels::{Distillation, KeptHead, Projection, Taught, distillation_loss};
+use crate::model::cost::count_training_bytes;
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
 use crate::spec::{OptimizerConfig, Precision, Random};
@@ -302,10 +303,7 @@ fn random_sequences(options: &Options) -> Dataset {
 /// Refuses weights that the machine cannot hold, which would end the process.
 fn check_memory(student: &ModelConfig, teacher: Option<&ModelConfig>) -> Result<(), BenchError> {
     let Some(available) = schedule::Memory::of_processors().map(|memory| memory.total) else { return Ok(()) };
-    // Weights, gradients and both moments, four bytes each.
-    let floats = student.parameters().saturating_mul(4);
-    let floats = floats.saturating_add(teacher.map_or(0, ModelConfig::parameters));
-    let needed = floats.saturating_mul(4);
+    let needed = count_training_bytes(student, teacher);
     if needed > available {
         return Err(BenchError::Memory { needed: needed / MIB, available: available / MIB });
     }

@@ -1,23 +1,22 @@
 //! How many bytes each part of a step moves through memory at the least.
 //!
 //! Counted is every tensor that a part is given or leaves behind, once: weights, their gradients and the
-//! optimizer's moments with four bytes a number, activations with the bytes that products read them by (four in
-//! fp32, two in bf16). Kept for the backward pass are, of each block, its input, the joined queries, keys and
-//! values, what the attention gives, the residual stream after it, gate and up. What is made and used within a
-//! part (scores, logits, copies of weights in another type) counts nothing. So these are bounds: a part moves
-//! more, and a device reaches more bandwidth than follows from them; only the optimizer's are exact.
+//! optimizer's moments with four bytes a number, activations with the bytes that products read them by (four
+//! in fp32, two in bf16). What is made and used within a part (scores, logits, copies of weights in another
+//! type) counts nothing. So these are bounds: a part moves more, and a device reaches more bandwidth than
+//! follows from them; only the optimizer's are exact.
 
 use super::clock::Part;
-use super::flops::Tokens;
 use crate::model::ModelConfig;
+use crate::model::cost::{Tokens, count_body, count_forward_bytes, count_head, count_kept};
 use crate::spec::Precision;
 
 /// Bytes of a weight, of its gradient, and of each of its moments.
 const WEIGHT: f64 = 4.0;
 
-/// Gigabytes of a part of one step; none where nothing is counted. `teacher` is none where there is no
-/// soft loss; it `runs` where its hidden states are not there before.
-pub(super) fn gbyte(
+/// Counts the gigabytes of a part of one step; none where nothing is counted. `teacher` is none where there
+/// is no soft loss; it `runs` where its hidden states are not there before.
+pub(super) fn count_gbyte(
     part: Part,
     student: &ModelConfig,
     teacher: Option<&ModelConfig>,
@@ -31,9 +30,12 @@ pub(super) fn gbyte(
     };
     let rows = tokens.rows as f64;
     let width = student.hidden_size as f64;
+    let forward = |model: &ModelConfig| count_forward_bytes(model, tokens, WEIGHT, activation);
+    let head = |model: &ModelConfig| count_head(model) as f64;
+    let kept = count_kept(student, tokens) * activation;
     let bytes = match part {
-        Part::Teacher => forward(teacher.filter(|_| runs)?, tokens, activation),
-        Part::StudentForward => forward(student, tokens, activation) + kept(student, tokens) * activation,
+        Part::Teacher => forward(teacher.filter(|_| runs)?),
+        Part::StudentForward => forward(student) + kept,
         Part::Loss => {
             let of_teacher = teacher.map_or(0.0, |teacher| {
                 rows * teacher.hidden_size as f64 * activation + head(teacher) * WEIGHT
@@ -43,44 +45,13 @@ pub(super) fn gbyte(
         }
         // Weights and their gradients, what was kept, the hidden states' gradient, the embedding's.
         Part::Backward => {
-            2.0 * blocks(student) * WEIGHT
-                + kept(student, tokens) * activation
-                + (rows * width + head(student)) * WEIGHT
+            2.0 * count_body(student) as f64 * WEIGHT + kept + (rows * width + head(student)) * WEIGHT
         }
         // The gradient is read for the norm, and again with the weight and both moments, which are written.
         Part::Optimizer => 8.0 * student.parameters() as f64 * WEIGHT,
         Part::Rest => return None,
     };
     Some(bytes / 1e9)
-}
-
-/// Weights and the rows of the embedding that are read, and the last hidden states that are written.
-fn forward(model: &ModelConfig, tokens: Tokens, activation: f64) -> f64 {
-    let width = model.hidden_size as f64;
-    let tokens_in = (tokens.batch * tokens.sequence) as f64;
-    (blocks(model) + tokens_in * width) * WEIGHT + tokens.rows as f64 * width * activation
-}
-
-/// Weights of all blocks and norms: all but the embedding, which is also the head.
-fn blocks(model: &ModelConfig) -> f64 {
-    model.parameters() as f64 - head(model)
-}
-
-/// Weights of the head.
-fn head(model: &ModelConfig) -> f64 {
-    (model.hidden_size * model.vocab_size) as f64
-}
-
-/// Numbers that the backward pass needs of the forward pass. The last block's feed-forward layer runs on the
-/// rows that count alone.
-fn kept(model: &ModelConfig, Tokens { batch, sequence, rows }: Tokens) -> f64 {
-    let [width, intermediate, layers, tokens, rows] =
-        [model.hidden_size, model.intermediate_size, model.layers, batch * sequence, rows].map(|n| n as f64);
-    let queries = (model.heads * model.head_dim) as f64;
-    let keys = (model.kv_heads * model.head_dim) as f64;
-    let attention = tokens * (width + 2.0 * queries + 2.0 * keys);
-    let feed_forward = width + 2.0 * intermediate;
-    layers * attention + ((layers - 1.0) * tokens + rows) * feed_forward
 }
 
 #[cfg(test)]
@@ -97,7 +68,7 @@ mod tests {
     #[test]
     fn the_optimizer_moves_eight_numbers_a_parameter() {
         let student = model(16, 1);
-        let found = gbyte(Part::Optimizer, &student, None, false, TOKENS, Precision::Bf16).unwrap();
+        let found = count_gbyte(Part::Optimizer, &student, None, false, TOKENS, Precision::Bf16).unwrap();
         assert!((found * 1e9 - 32.0 * student.parameters() as f64).abs() < 1e-6);
     }
 
@@ -105,12 +76,12 @@ mod tests {
     fn activations_in_half_the_bytes_halve_what_is_kept() {
         let (student, teacher) = (model(16, 2), model(32, 3));
         let of = |part, teacher: Option<&ModelConfig>, runs, precision| {
-            gbyte(part, &student, teacher, runs, TOKENS, precision)
+            count_gbyte(part, &student, teacher, runs, TOKENS, precision)
         };
         let halved = |part| {
             of(part, None, true, Precision::Fp32).unwrap() - of(part, None, true, Precision::Bf16).unwrap()
         };
-        let kept = kept(&student, TOKENS) * 2.0 / 1e9;
+        let kept = count_kept(&student, TOKENS) * 2.0 / 1e9;
         assert!((halved(Part::Backward) - kept).abs() < 1e-15);
         assert!((halved(Part::StudentForward) - kept - 4.0 * 16.0 * 2.0 / 1e9).abs() < 1e-15);
         assert_eq!(of(Part::Teacher, Some(&teacher), false, Precision::Fp32), None, "it is there before");

@@ -112,7 +112,7 @@ fn student(
         return Ok((Transformer::random(&sizes, config.train.seed, device), sizes, None));
     };
     let sizes =
-        ModelConfig::read(directory).and_then(|sizes| sizes.resized(size)).map_err(DistillError::student)?;
+        ModelConfig::read(directory).and_then(|sizes| sizes.resize(size)).map_err(DistillError::student)?;
     let loaded = model::load_partial(&sizes, directory, config.train.seed, device);
     let (student, report) = loaded.map_err(DistillError::student)?;
     let accepts_part = matches!(config.start, Start::Model { partial: true, .. });

@@ -24,6 +24,8 @@ use super::weights::{self, Checkpoint, Weights};
 use crate::store::UNFINISHED_MODEL;
 use crate::store::file::{sync_directory, write_json};
 
+/// The output head, where it is not the embedding.
+const HEAD: &str = "lm_head.weight";
 /// What a tokenizer may consist of.
 const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.json",
@@ -39,11 +41,11 @@ const TOKENIZER_FILES: [&str; 8] = [
 /// Loads a model that must fit whole.
 ///
 /// # Errors
-/// Where the directory is not a Llama model's, a file is damaged, or a tensor is missing, left over
+/// Where kdx does not compute the directory's model, a file is damaged, or a tensor is missing, left over
 /// or of another shape than `config.json` says.
 pub fn load(directory: &Path, device: &Device) -> Result<(Transformer, ModelConfig, LoadReport), ModelError> {
     let config = ModelConfig::read(directory)?;
-    let (weights, report) = fitting(&config, directory)?;
+    let (weights, report) = read_fitting(&config, directory)?;
     if !report.is_complete() {
         return Err(ModelError::DoesNotFit { directory: directory.to_owned(), report: Box::new(report) });
     }
@@ -53,22 +55,21 @@ pub fn load(directory: &Path, device: &Device) -> Result<(Transformer, ModelConf
 /// Loads the output head alone, `[vocab, hidden]`: the embedding where they are tied.
 ///
 /// # Errors
-/// Where the directory is not a Llama model's, a file is damaged, or the head is missing or of another
+/// Where kdx does not compute the directory's model, a file is damaged, or the head is missing or of another
 /// shape than `config.json` says.
 pub fn load_head(directory: &Path, device: &Device) -> Result<(Tensor<2>, ModelConfig), ModelError> {
     let config = ModelConfig::read(directory)?;
-    let tensor = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let parameter = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { HEAD };
+    let tensor = config.family.name_tensor(parameter);
     let expected = vec![config.vocab_size, config.hidden_size];
     let mut report = LoadReport::default();
-    match weights::read_one(directory, tensor)? {
+    match weights::read_one(directory, &tensor)? {
         Some((values, shape)) if shape == expected => {
             let data = TensorData::new(values, [config.vocab_size, config.hidden_size]);
             return Ok((Tensor::from_data(data, device), config));
         }
-        Some((_, found)) => {
-            report.mismatched.push(Mismatch { tensor: tensor.to_owned(), found, expected });
-        }
-        None => report.missing.push(tensor.to_owned()),
+        Some((_, found)) => report.mismatched.push(Mismatch { tensor, found, expected }),
+        None => report.missing.push(tensor),
     }
     Err(ModelError::DoesNotFit { directory: directory.to_owned(), report: Box::new(report) })
 }
@@ -83,47 +84,65 @@ pub fn load_partial(
     seed: u64,
     device: &Device,
 ) -> Result<(Transformer, LoadReport), ModelError> {
-    let (mut weights, report) = fitting(config, directory)?;
+    let (mut weights, report) = read_fitting(config, directory)?;
     for (name, shape) in config.tensors() {
         weights
             .entry(name)
-            .or_insert_with_key(|name| init::tensor(name, &shape, config.initializer_range, seed));
+            .or_insert_with_key(|name| init::draw_tensor(name, &shape, config.initializer_range, seed));
     }
     Ok((Transformer::from_weights(config, weights, device), report))
 }
 
-/// The tensors of a directory that have a place in the model, and how the two compare.
-fn fitting(config: &ModelConfig, directory: &Path) -> Result<(Weights, LoadReport), ModelError> {
+/// A parameter of the model that a tensor of a checkpoint is.
+struct Place {
+    parameter: String,
+    shape: Vec<usize>,
+}
+
+/// Lists the tensors of a model's checkpoint by the names that its family gives them.
+fn list_places(config: &ModelConfig) -> BTreeMap<String, Place> {
+    let tensors = config.tensors().into_iter();
+    tensors
+        .map(|(parameter, shape)| (config.family.name_tensor(&parameter), Place { parameter, shape }))
+        .collect()
+}
+
+/// Reads the tensors of a directory that have a place in the model, by parameter, and how the two compare, by
+/// the checkpoint's names.
+fn read_fitting(config: &ModelConfig, directory: &Path) -> Result<(Weights, LoadReport), ModelError> {
     if !directory.is_dir() {
         return Err(ModelError::NoDirectory { path: directory.to_owned() });
     }
-    let expected: BTreeMap<String, Vec<usize>> = config.tensors().into_iter().collect();
-    let fits = |name: &str, shape: &[usize]| expected.get(name).is_some_and(|expected| expected == shape);
-    let Checkpoint { weights, others } = weights::read(directory, fits)?;
+    let places = list_places(config);
+    let fits = |name: &str, shape: &[usize]| places.get(name).is_some_and(|place| place.shape == shape);
+    let Checkpoint { weights: mut found, others } = weights::read(directory, fits)?;
     let mut report = LoadReport::default();
     for (name, shape) in others {
-        match expected.get(&name) {
-            Some(expected) => {
-                report.mismatched.push(Mismatch { tensor: name, found: shape, expected: expected.clone() });
+        match places.get(&name) {
+            Some(place) => {
+                let expected = place.shape.clone();
+                report.mismatched.push(Mismatch { tensor: name, found: shape, expected });
             }
             None if is_derived(config, &name) => {}
             None => report.left_over.push(name),
         }
     }
-    let mismatched: Vec<&String> = report.mismatched.iter().map(|m| &m.tensor).collect();
-    for name in expected.keys() {
-        if weights.contains_key(name) {
-            report.loaded.push(name.clone());
-        } else if !mismatched.contains(&name) {
-            report.missing.push(name.clone());
+    let mut weights = Weights::new();
+    for (name, Place { parameter, .. }) in places {
+        if let Some(values) = found.remove(&name) {
+            weights.insert(parameter, values);
+            report.loaded.push(name);
+        } else if !report.mismatched.iter().any(|mismatch| mismatch.tensor == name) {
+            report.missing.push(name);
         }
     }
     Ok((weights, report))
 }
 
-/// Tensors that follow from the others: transformers ignores them too.
+/// Tells tensors that follow from the others: transformers ignores them too.
 fn is_derived(config: &ModelConfig, name: &str) -> bool {
-    (config.tie_word_embeddings && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq")
+    (config.tie_word_embeddings && name == config.family.name_tensor(HEAD))
+        || name.ends_with(".rotary_emb.inv_freq")
 }
 
 /// Writes a model as a directory that transformers loads, with the tokenizer's files copied from
@@ -151,7 +170,7 @@ pub fn save(
         fs::set_permissions(building.path(), readable).map_err(ModelError::io("open up", building.path()))?;
     }
     write_json(&building.path().join("config.json"), &config.to_json())?;
-    write_json(&building.path().join("generation_config.json"), &config.generation_json())?;
+    write_json(&building.path().join("generation_config.json"), &config.to_generation_json())?;
     if let Some(tokenizer) = tokenizer {
         copy_tokenizer(tokenizer, building.path())?;
     }
@@ -168,13 +187,13 @@ pub fn save(
 
 fn write_weights(weights: &Weights, config: &ModelConfig, path: &Path) -> Result<(), ModelError> {
     let layout = |reason: String| ModelError::Layout { path: path.to_owned(), reason };
-    let shapes: BTreeMap<String, Vec<usize>> = config.tensors().into_iter().collect();
-    let views = weights.iter().map(|(name, values)| {
-        let shape = shapes.get(name).cloned().unwrap_or_default();
+    let mut views = Vec::new();
+    for (name, Place { parameter, shape }) in list_places(config) {
+        let values =
+            weights.get(&parameter).ok_or_else(|| layout(format!("{parameter}: not in the model")))?;
         let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values));
-        view.map(|view| (name, view)).map_err(|e| layout(format!("{name}: {e}")))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>()?;
+        views.push((name.clone(), view.map_err(|e| layout(format!("{name}: {e}")))?));
+    }
     // Transformers asks which framework wrote the file; what it means is the layout.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {

@@ -77,7 +77,9 @@ pub enum ModelError {
     },
     /// A model that kdx cannot compute.
     #[error("{}: key `{key}` is {found}, which kdx does not support; supported: {supported}", path.display())]
-    #[diagnostic(help("kdx computes models of the Llama layout (`LlamaForCausalLM`)"))]
+    #[diagnostic(help(
+        "take a model of a supported kind: without this part, the numbers would be another model's"
+    ))]
     Unsupported {
         /// The configuration file.
         path: PathBuf,
@@ -147,7 +149,8 @@ pub enum ModelError {
     /// A tensor of a type that kdx does not read.
     #[error("{}: tensor `{tensor}` has type {found}; kdx reads F32, F16 and BF16", path.display())]
     #[diagnostic(help(
-        "convert it: `model.to(torch.float32).save_pretrained(…)`; quantized weights must be dequantized first"
+        "convert it: `model.to(torch.float32).save_pretrained(…)`; quantized weights must be dequantized \
+         first"
     ))]
     UnsupportedType {
         /// The safetensors file.

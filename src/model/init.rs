@@ -9,37 +9,37 @@ use rayon::prelude::*;
 use super::config::ModelConfig;
 use super::weights::Weights;
 
-/// Random weights as transformers starts a Llama: matrices normal with mean 0 and standard deviation
-/// `initializer_range`, norms one. Each parameter has its own stream, made of the seed and its name:
-/// the values depend neither on the order of the parameters nor on the number of threads, and a
-/// deeper model begins with the layers of a shallower one.
-pub fn random(config: &ModelConfig, seed: u64) -> Weights {
+/// Random weights as transformers starts a model: matrices normal with mean 0 and standard deviation
+/// `initializer_range`, norms one, biases zero. Each parameter has its own stream, made of the seed and its
+/// name: the values depend neither on the order of the parameters nor on the number of threads, and a deeper
+/// model begins with the layers of a shallower one.
+pub fn draw_weights(config: &ModelConfig, seed: u64) -> Weights {
     let tensors = config.tensors();
     tensors
         .into_par_iter()
         .map(|(name, shape)| {
-            let values = tensor(&name, &shape, config.initializer_range, seed);
+            let values = draw_tensor(&name, &shape, config.initializer_range, seed);
             (name, values)
         })
         .collect()
 }
 
 /// The random start of one parameter.
-pub fn tensor(name: &str, shape: &[usize], standard_deviation: f64, seed: u64) -> Vec<f32> {
+pub fn draw_tensor(name: &str, shape: &[usize], standard_deviation: f64, seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
     if shape.len() == 1 {
-        return vec![1.0; count];
+        return vec![if name.ends_with(".bias") { 0.0 } else { 1.0 }; count];
     }
     let mut key = blake3::Hasher::new();
     key.update(&seed.to_le_bytes());
     key.update(name.as_bytes());
     let mut rng = ChaCha8Rng::from_seed(*key.finalize().as_bytes());
-    let pairs = std::iter::repeat_with(|| normal_pair(&mut rng)).flatten();
+    let pairs = std::iter::repeat_with(|| draw_normal_pair(&mut rng)).flatten();
     pairs.take(count).map(|value| (value * standard_deviation) as f32).collect()
 }
 
 /// Two independent standard normal values (Box and Muller, 1958).
-fn normal_pair(rng: &mut impl Rng) -> [f64; 2] {
+fn draw_normal_pair(rng: &mut impl Rng) -> [f64; 2] {
     // In (0, 1]: the logarithm of zero is never taken.
     let mut uniform = || ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
     let radius = (-2.0 * uniform().ln()).sqrt();
@@ -50,6 +50,7 @@ fn normal_pair(rng: &mut impl Rng) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::config::BlockParts;
     use crate::spec::SizeConfig;
 
     fn config(layers: usize) -> ModelConfig {
@@ -59,19 +60,26 @@ mod tests {
 
     #[test]
     fn the_start_depends_on_seed_and_name_alone() {
-        let (shallow, deep) = (random(&config(1), 7), random(&config(3), 7));
+        let (shallow, deep) = (draw_weights(&config(1), 7), draw_weights(&config(3), 7));
         for (name, values) in &shallow {
             assert_eq!(values, &deep[name], "{name}");
         }
-        let other = random(&config(1), 8);
+        let other = draw_weights(&config(1), 8);
         let name = "model.layers.0.self_attn.q_proj.weight";
         assert_ne!(shallow[name], other[name]);
         assert_ne!(deep[name], deep["model.layers.1.self_attn.q_proj.weight"]);
     }
 
     #[test]
+    fn biases_are_zero() {
+        let parts = BlockParts { qkv_bias: true, ..BlockParts::default() };
+        let weights = draw_weights(&ModelConfig { parts, ..config(1) }, 0);
+        assert!(weights["model.layers.0.self_attn.q_proj.bias"].iter().all(|&w| w == 0.0));
+    }
+
+    #[test]
     fn matrices_are_normal_and_norms_are_one() {
-        let weights = random(&config(1), 0);
+        let weights = draw_weights(&config(1), 0);
         assert!(weights["model.norm.weight"].iter().all(|&w| w == 1.0));
         let values = &weights["model.embed_tokens.weight"];
         let n = values.len() as f64;

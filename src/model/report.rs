@@ -47,7 +47,7 @@ impl LoadReport {
         let parts: Vec<String> = parts
             .into_iter()
             .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| format!("{} {what} ({})", names.len(), listed(names)))
+            .map(|(what, names)| format!("{} {what} ({})", names.len(), list(names)))
             .collect();
         if parts.is_empty() {
             return format!("all {} tensors fit", self.loaded.len());
@@ -56,7 +56,7 @@ impl LoadReport {
     }
 }
 
-fn listed(names: &[String]) -> String {
+fn list(names: &[String]) -> String {
     let mut text = names[..names.len().min(NAMED)].join(", ");
     if names.len() > NAMED {
         text.push_str(&format!(" and {} more", names.len() - NAMED));

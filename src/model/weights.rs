@@ -35,7 +35,7 @@ pub(super) fn read(
     wanted: impl Fn(&str, &[usize]) -> bool,
 ) -> Result<Checkpoint, ModelError> {
     let mut reader = Reader { wanted, found: Checkpoint::default() };
-    match Files::of(directory)? {
+    match Files::find(directory)? {
         Files::Single(path) => reader.read_file(&path)?,
         Files::Shards(index) => reader.read_shards(directory, &index)?,
     }
@@ -51,10 +51,10 @@ pub(super) type Numbers = (Vec<f32>, Vec<usize>);
 /// # Errors
 /// As [`read`].
 pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<Numbers>, ModelError> {
-    let path = match Files::of(directory)? {
+    let path = match Files::find(directory)? {
         Files::Single(path) => path,
         Files::Shards(index) => match read_index(&index)?.get(name) {
-            Some(shard) => shard_path(directory, &index, shard)?,
+            Some(shard) => find_shard(directory, &index, shard)?,
             None => return Ok(None),
         },
     };
@@ -81,7 +81,7 @@ pub(super) fn read_one(directory: &Path, name: &str) -> Result<Option<Numbers>, 
     file.seek(SeekFrom::Start(data_start + begin as u64))
         .and_then(|_| file.read_exact(&mut bytes))
         .map_err(ModelError::io("read", &path))?;
-    Ok(Some((values(&path, name, tensor.dtype, &bytes)?, tensor.shape.clone())))
+    Ok(Some((decode(&path, name, tensor.dtype, &bytes)?, tensor.shape.clone())))
 }
 
 /// The files that hold the weights.
@@ -92,7 +92,7 @@ enum Files {
 }
 
 impl Files {
-    fn of(directory: &Path) -> Result<Self, ModelError> {
+    fn find(directory: &Path) -> Result<Self, ModelError> {
         let single = directory.join("model.safetensors");
         let index = directory.join("model.safetensors.index.json");
         if single.is_file() {
@@ -100,12 +100,12 @@ impl Files {
         } else if index.is_file() {
             Ok(Self::Shards(index))
         } else {
-            Err(no_weights(directory))
+            Err(explain_missing_weights(directory))
         }
     }
 }
 
-/// Which shard holds which tensor.
+/// Reads which shard holds which tensor.
 fn read_index(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -117,8 +117,8 @@ fn read_index(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     Ok(index_of.weight_map)
 }
 
-/// Where a shard is that the index names.
-fn shard_path(directory: &Path, index: &Path, shard: &str) -> Result<PathBuf, ModelError> {
+/// Finds the shard that the index names.
+fn find_shard(directory: &Path, index: &Path, shard: &str) -> Result<PathBuf, ModelError> {
     // A name, not a path: nothing outside the directory is read.
     if Path::new(shard).file_name().is_none_or(|name| name != shard) {
         return Err(ModelError::DamagedIndex {
@@ -133,9 +133,9 @@ fn shard_path(directory: &Path, index: &Path, shard: &str) -> Result<PathBuf, Mo
     Ok(path)
 }
 
-/// The numbers of a tensor, which must be finite.
-fn values(path: &Path, name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, ModelError> {
-    let values = to_f32(dtype, bytes).ok_or_else(|| ModelError::UnsupportedType {
+/// Decodes the numbers of a tensor, which must be finite.
+fn decode(path: &Path, name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, ModelError> {
+    let values = widen(dtype, bytes).ok_or_else(|| ModelError::UnsupportedType {
         path: path.to_owned(),
         tensor: name.to_owned(),
         found: format!("{dtype:?}"),
@@ -162,7 +162,7 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
                 self.found.others.insert(name.to_owned(), shape);
                 continue;
             }
-            let values = values(path, name, view.dtype(), view.data())?;
+            let values = decode(path, name, view.dtype(), view.data())?;
             self.found.weights.insert(name.to_owned(), values);
         }
         Ok(())
@@ -174,7 +174,7 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
         shards.sort();
         shards.dedup();
         for shard in shards {
-            self.read_file(&shard_path(directory, index, shard)?)?;
+            self.read_file(&find_shard(directory, index, shard)?)?;
         }
         for (tensor, shard) in weight_map {
             if !self.found.weights.contains_key(&tensor) && !self.found.others.contains_key(&tensor) {
@@ -185,8 +185,8 @@ impl<F: Fn(&str, &[usize]) -> bool> Reader<F> {
     }
 }
 
-/// Little-endian bytes as single precision; none for a type that is not read.
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+/// Widens little-endian bytes to single precision; none for a type that is not read.
+fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     // Views into a file are aligned to nothing, so halves are first put in a vector of their own.
     let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     match dtype {
@@ -199,13 +199,14 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-/// The error for a directory without weights: what is there instead decides the advice.
-fn no_weights(directory: &Path) -> ModelError {
+/// Makes the error for a directory without weights: what is there instead decides the advice.
+fn explain_missing_weights(directory: &Path) -> ModelError {
     let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"];
     let found = pickled.into_iter().map(|name| directory.join(name)).find(|path: &PathBuf| path.is_file());
     let help = match found {
         Some(path) => format!(
-            "{} is a pickle, which can run code when read: load the model in transformers and call `save_pretrained`",
+            "{} is a pickle, which can run code when read: load the model in transformers and call \
+             `save_pretrained`",
             path.display()
         ),
         None => "the download or copy of the model is incomplete".to_owned(),

@@ -9,8 +9,10 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::device::DeviceName;
-use super::gpu_memory::{GpuWork, gpu_memory};
 use crate::data::{self, DataError};
+use crate::model::cost::{
+    GpuWork, count_head_flop, estimate_gpu_memory, estimate_memory, estimate_token_flop,
+};
 use crate::model::{ModelConfig, ModelError};
 use crate::spec::{LossKind, ModelSource, RunId, RunRecord, SignalKind, SizeConfig, Stage, Start};
 use crate::store::RunSummary;
@@ -117,7 +119,7 @@ impl Estimator {
         let tokens = (data.tokens as f64 * steps as f64 / steps_per_epoch as f64) as u64;
 
         let evaluations = 1 + steps.checked_div(stage.evaluate.every as u64).unwrap_or(0);
-        let forward = forward_flops(&student, data.longest);
+        let forward = estimate_token_flop(&student, data.longest);
         let evaluated = evaluations * data.validation_tokens;
         let taught = teacher.as_ref().map_or(0.0, |t| {
             let signal = declared.map_or(SignalKind::Online, |teacher| teacher.signal);
@@ -132,8 +134,8 @@ impl Estimator {
             teacher_parameters: teacher.as_ref().map(ModelConfig::parameters),
             steps,
             tokens,
-            memory: memory(&student, teacher.as_ref(), train.batch_size as u64 * data.longest),
-            gpu_memory: gpu_memory(&GpuWork {
+            memory: estimate_memory(&student, teacher.as_ref(), train.batch_size as u64 * data.longest),
+            gpu_memory: estimate_gpu_memory(&GpuWork {
                 student: &student,
                 teacher: teacher.as_ref(),
                 precision: train.precision,
@@ -174,7 +176,7 @@ impl Estimator {
             Start::Model { model, size, .. } => {
                 let config = self.model_of(model, vocab_size)?;
                 // Declared sizes go over those of the checkpoint, as when the run starts.
-                Ok(config.resized(size).map_err(Box::new)?)
+                Ok(config.resize(size).map_err(Box::new)?)
             }
         }
     }
@@ -223,44 +225,17 @@ impl Estimator {
     }
 }
 
-/// Floating-point operations of one token's forward pass: two for each weight of a matrix product,
-/// and the causal attention over half of `seq` positions on average.
-fn forward_flops(model: &ModelConfig, seq: u64) -> f64 {
-    let embedding = (model.vocab_size * model.hidden_size) as f64;
-    let tied = if model.tie_word_embeddings { 0.0 } else { embedding };
-    let weights = model.parameters() as f64 - tied;
-    let attention = 2.0 * (model.layers * model.heads * model.head_dim) as f64 * seq as f64;
-    2.0 * weights + attention
-}
-
 /// Floating-point operations of a teacher of whom `used` tokens are wanted, from a split of so many. What
 /// is kept on the disk is computed once; each run is taken to be the one that does so.
 fn teacher_flops(teacher: &ModelConfig, signal: SignalKind, seq: u64, used: u64, split: u64) -> f64 {
-    let forward = forward_flops(teacher, seq);
-    let head = 2.0 * (teacher.vocab_size * teacher.hidden_size) as f64;
+    let forward = estimate_token_flop(teacher, seq);
+    let head = count_head_flop(teacher, 1.0);
     let again = used.saturating_sub(split) as f64;
     match signal {
         SignalKind::Online => used as f64 * forward,
         SignalKind::Hidden | SignalKind::Auto => used.min(split) as f64 * forward + again * head,
         SignalKind::Topk => used.min(split) as f64 * forward,
     }
-}
-
-/// Bytes at the peak: weights, gradients and both moments of the student in fp32, the teacher's
-/// weights, and the activations that the backward pass needs.
-fn memory(student: &ModelConfig, teacher: Option<&ModelConfig>, batch_tokens: u64) -> u64 {
-    // What stays alive for one token in one block: the residual stream and its norms, queries,
-    // keys, values and their output, and three feed-forward activations.
-    let per_token = |m: &ModelConfig| {
-        (m.layers * (8 * m.hidden_size + 4 * m.heads * m.head_dim + 4 * m.intermediate_size)) as u64
-    };
-    let vocab = student.vocab_size as u64;
-    let logits = 8 * vocab * batch_tokens.min(2048);
-    let floats = 4 * student.parameters()
-        + teacher.map_or(0, |t| t.parameters() + per_token(t) / t.layers.max(1) as u64 * batch_tokens)
-        + per_token(student) * batch_tokens
-        + logits;
-    4 * floats + 64 * 1024 * 1024
 }
 
 /// How fast this machine trains, for turning operations into seconds.
@@ -328,7 +303,7 @@ mod tests {
         let size = SizeConfig { hidden_size: Some(64), layers: Some(4), ..SizeConfig::default() };
         let teacher = ModelConfig::from_size(&size, 1000).unwrap();
         let flops = |signal, used| teacher_flops(&teacher, signal, 32, used, 100);
-        let pass = 100.0 * forward_flops(&teacher, 32);
+        let pass = 100.0 * estimate_token_flop(&teacher, 32);
         for signal in [SignalKind::Online, SignalKind::Hidden, SignalKind::Auto, SignalKind::Topk] {
             assert_eq!(flops(signal, 100), pass, "{signal:?}");
             assert_eq!(flops(signal, 50), pass / 2.0, "{signal:?}");

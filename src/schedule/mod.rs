@@ -10,7 +10,6 @@ mod estimate;
 mod events;
 mod failure;
 mod follow;
-mod gpu_memory;
 mod host;
 mod plan;
 mod process;

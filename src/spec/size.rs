@@ -160,34 +160,6 @@ impl SizeConfig {
     }
 }
 
-impl ResolvedSize {
-    /// Trained parameters, a tied head counted once; saturates where no machine could hold them.
-    pub fn parameters(&self) -> u64 {
-        self.layer_parameters().saturating_add(self.embedding_parameters())
-    }
-
-    /// Parameters outside the embedding and the output head: what depth and width are worth,
-    /// whatever the vocabulary.
-    pub fn layer_parameters(&self) -> u64 {
-        let [hidden, layers, heads, kv_heads, head_dim, intermediate] =
-            [self.hidden_size, self.layers, self.heads, self.kv_heads, self.head_dim, self.intermediate_size]
-                .map(|size| size as u128);
-        // Queries and output, keys and values; gate, up and down; two norms.
-        let width_of_all_heads =
-            heads.saturating_mul(head_dim).saturating_add(kv_heads.saturating_mul(head_dim));
-        let attention = hidden.saturating_mul(width_of_all_heads).saturating_mul(2);
-        let feed_forward = hidden.saturating_mul(intermediate).saturating_mul(3);
-        let block = attention.saturating_add(feed_forward).saturating_add(2 * hidden);
-        let total = block.saturating_mul(layers).saturating_add(hidden);
-        u64::try_from(total).unwrap_or(u64::MAX)
-    }
-
-    fn embedding_parameters(&self) -> u64 {
-        let one = (self.hidden_size as u64).saturating_mul(self.vocab_size as u64);
-        if self.tie_word_embeddings { one } else { one.saturating_mul(2) }
-    }
-}
-
 /// The largest number of heads up to 8 that leaves heads of even width; 1 where none does, which
 /// [`SizeConfig::resolve`] then refuses.
 fn default_heads(hidden_size: usize) -> usize {
@@ -236,18 +208,6 @@ mod tests {
     }
 
     #[test]
-    fn minimind_sizes_have_minimind_parameters() {
-        assert_eq!(size(512, 1).resolve(6400).unwrap().parameters(), 6_096_384);
-        assert_eq!(size(768, 2).resolve(6400).unwrap().parameters(), 17_305_344);
-    }
-
-    #[test]
-    fn an_untied_head_counts_as_well() {
-        let untied = SizeConfig { tie_word_embeddings: Some(false), ..size(512, 1) };
-        assert_eq!(untied.resolve(6400).unwrap().parameters(), 6_096_384 + 6400 * 512);
-    }
-
-    #[test]
     fn defaults_follow_the_width() {
         let resolved = size(512, 1).resolve(6400).unwrap();
         assert_eq!((resolved.heads, resolved.kv_heads, resolved.head_dim), (8, 2, 64));
@@ -291,11 +251,7 @@ mod tests {
 
     #[test]
     fn absurd_sizes_do_not_overflow() {
-        let absurd = SizeConfig {
-            intermediate_size: Some(usize::MAX),
-            vocab_size: Some(usize::MAX),
-            ..size(usize::MAX - 1, usize::MAX)
-        };
-        assert_eq!(absurd.resolve(1).unwrap().parameters(), u64::MAX);
+        let most = size(usize::MAX - 1, usize::MAX).resolve(1).unwrap();
+        assert!(most.intermediate_size >= usize::MAX / 64);
     }
 }

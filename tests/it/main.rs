@@ -6,6 +6,7 @@ mod checkpoints;
 mod compare;
 mod damage;
 mod experiment_docs;
+mod families;
 mod golden;
 mod golden_losses;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]

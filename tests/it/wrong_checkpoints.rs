@@ -51,6 +51,11 @@ const DAMAGES: &[Damage] = &[
         &["architectures", "GPT2", "LlamaForCausalLM"],
     ),
     (
+        "experts",
+        |d| set(d, "architectures", json!(["Qwen3MoeForCausalLM"])),
+        &["Qwen3MoeForCausalLM", "LlamaForCausalLM, Qwen2ForCausalLM"],
+    ),
+    (
         "no architecture",
         |d| {
             edit_config(d, |c| {
@@ -91,7 +96,11 @@ const DAMAGES: &[Damage] = &[
         &["num_key_value_heads", "divisor"],
     ),
     ("heads of odd width", |d| set(d, "head_dim", json!(5)), &["head_dim", "even"]),
-    ("biases", |d| set(d, "attention_bias", json!(true)), &["attention_bias", "not support"]),
+    (
+        "biases that the weights do not have",
+        |d| set(d, "attention_bias", json!(true)),
+        &["q_proj.bias", "missing"],
+    ),
     ("another activation", |d| set(d, "hidden_act", json!("relu")), &["hidden_act", "silu"]),
     (
         "another rotary embedding",

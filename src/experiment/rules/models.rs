@@ -3,6 +3,7 @@
 use miette::Diagnostic;
 
 use super::{Breach, Rules, Site};
+use crate::model::ModelConfig;
 use crate::spec::{DataFormat, LossKind, RunConfig, SignalKind, SizeConfig, TeacherConfig};
 
 /// Stands for a vocabulary that is not known before the tokenizer is read (MiniMind's).
@@ -231,10 +232,8 @@ impl Rules<'_> {
         {
             return;
         }
-        let (Ok(large), Ok(small)) = (large.resolve(ROUGH_VOCABULARY), small.resolve(ROUGH_VOCABULARY))
-        else {
-            return;
-        };
+        let [large, small] = [large, small].map(|size| ModelConfig::from_size(size, ROUGH_VOCABULARY));
+        let (Ok(large), Ok(small)) = (large, small) else { return };
         let ratio = large.parameters() as f64 / small.parameters() as f64;
         if ratio > LARGEST_RATIO {
             let breach = Breach {
