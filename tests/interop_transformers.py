@@ -5,7 +5,7 @@
 Needs Python with torch and transformers; without them it says so and exits with 77 (skipped).
 1. Random models saved by transformers must give the same logits in kdx within 1e-4 of their scale: Llama
    (tied and untied, f32, f16 and bf16, sharded, several groupings of the heads, heads of their own width,
-   biases, the rotary stretching of Llama 3.1), Qwen 2.
+   biases, the rotary stretching of Llama 3.1), Qwen 2 and Qwen 3.
 2. Each of them written again by kdx must load in transformers and give the same logits.
 """
 import argparse, json, os, pathlib, subprocess, sys, tempfile
@@ -44,6 +44,9 @@ CASES = {
     "biases everywhere, untied": dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=False),
     "qwen2": dict(model_type="qwen2"),
     "qwen2, untied, bf16": dict(model_type="qwen2", tie_word_embeddings=False, dtype=torch.bfloat16),
+    "qwen3": dict(model_type="qwen3", head_dim=24),
+    "qwen3, heads of the hidden width, sharded": dict(model_type="qwen3", head_dim=16, shard="40KB"),
+    "qwen3, biases": dict(model_type="qwen3", head_dim=24, attention_bias=True, tie_word_embeddings=False),
 }
 
 

@@ -46,7 +46,7 @@ pub use distillation::{distillation_loss, measure};
 pub use kept_head::KeptHead;
 pub use loss_spec::{Distillation, Divergence, Measured, TeacherMeasured};
 pub use loss_tensors::{Losses, Projection, Taught, TopK};
-pub use ops::{Heads, causal_attention, embed, linear, linear_add, rms_norm, swiglu};
+pub use ops::{Heads, causal_attention, embed, linear, linear_add, norm_heads, rms_norm, swiglu};
 pub use precision::Precision;
 pub use products::{Packed, Products};
 pub use rotary::RotaryTable;

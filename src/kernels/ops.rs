@@ -69,6 +69,22 @@ pub struct Heads {
     pub head_dim: usize,
 }
 
+/// [`rms_norm`] of each head's queries and keys by itself, before [`causal_attention`] turns them:
+/// `qkv [n, (heads + 2 · kv_heads) · head_dim]`, the weights of queries and of keys, `[head_dim]` each → the
+/// same shape as `qkv`. Values stay as they are. Differentiable in all.
+pub fn norm_heads(qkv: Tensor<2>, weights: [Tensor<1>; 2], heads: Heads, epsilon: f64) -> Tensor<2> {
+    let Heads { heads, kv_heads, head_dim, .. } = heads;
+    let [rows, _] = qkv.dims();
+    let cut = |first: usize, count: usize| qkv.clone().narrow(1, first * head_dim, count * head_dim);
+    let norm = |first: usize, count: usize, weight: Tensor<1>| {
+        let each = cut(first, count).reshape([rows * count, head_dim]);
+        rms_norm(each, weight, epsilon).reshape([rows, count * head_dim])
+    };
+    let [query, key] = weights;
+    let parts = vec![norm(0, heads, query), norm(heads, kv_heads, key), cut(heads + kv_heads, kv_heads)];
+    Tensor::cat(parts, 1)
+}
+
 /// Causal scaled dot-product attention with grouped queries (Ainslie et al., 2305.13245) of queries and
 /// keys that are turned by their position first ([`RotaryTable`]).
 ///

@@ -5,7 +5,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::kernels::{
-    Heads, Packed, Precision, Products, RotaryTable, causal_attention, linear, linear_add, rms_norm, swiglu,
+    Heads, Packed, Precision, Products, RotaryTable, causal_attention, linear, linear_add, norm_heads,
+    rms_norm, swiglu,
 };
 
 #[derive(Module, Debug)]
@@ -22,6 +23,9 @@ pub(super) struct Attention {
     pub(super) k_proj: Linear,
     pub(super) v_proj: Linear,
     pub(super) o_proj: Linear,
+    /// Norms of each head's queries and keys, both or neither.
+    pub(super) q_norm: Option<Norm>,
+    pub(super) k_norm: Option<Norm>,
 }
 
 #[derive(Module, Debug)]
@@ -73,10 +77,13 @@ impl Pass<'_> {
 impl Block {
     /// Adds what the attention finds to the residual stream: `[batch * sequence, hidden]` → the same shape.
     pub(super) fn attend(&self, residual: Tensor<2>, pass: &Pass<'_>) -> Tensor<2> {
-        let Attention { q_proj, k_proj, v_proj, o_proj } = &self.self_attn;
+        let Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &self.self_attn;
         let normed = self.input_layernorm.forward(residual.clone(), pass.epsilon);
         let products = pass.choose_products(|packed| &packed.qkv);
-        let qkv = join([q_proj, k_proj, v_proj], normed, &products);
+        let mut qkv = join([q_proj, k_proj, v_proj], normed, &products);
+        if let (Some(query), Some(key)) = (q_norm, k_norm) {
+            qkv = norm_heads(qkv, [query, key].map(|norm| norm.weight.val()), pass.heads, pass.epsilon);
+        }
         let seen = causal_attention(qkv, pass.table, pass.heads, pass.precision);
         o_proj.add_to(residual, seen, &pass.choose_products(|packed| &packed.output))
     }

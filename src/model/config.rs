@@ -55,6 +55,9 @@ pub struct BlockParts {
     pub output_bias: bool,
     /// Biases on the three products of the feed-forward layer.
     pub mlp_bias: bool,
+    /// RMSNorm of each head's queries and keys, before they are turned by their position (Henry et al.,
+    /// 2010.04245, with RMSNorm in place of the length).
+    pub qk_norm: bool,
 }
 
 /// Rotary position embedding (Su et al., 2104.09864).
@@ -81,7 +84,7 @@ pub struct Llama3Scaling {
 }
 
 /// A family of models: how their directories, in the layout of Hugging Face, are read and written. Each has
-/// a file of its own beside this one, and a row in the list of `family/mod.rs`.
+/// a file of its own in `family/`, and a row in the list of `family/mod.rs`.
 pub trait Family: fmt::Debug + Sync {
     /// What `architectures` in `config.json` names: `LlamaForCausalLM`.
     fn architecture(&self) -> &'static str;
@@ -135,7 +138,7 @@ impl ModelConfig {
     fn block_tensors(&self) -> Vec<(String, Vec<usize>)> {
         let Self { hidden_size, intermediate_size, head_dim, parts, .. } = *self;
         let (queries, keys) = (self.heads * head_dim, self.kv_heads * head_dim);
-        let BlockParts { qkv_bias, output_bias, mlp_bias } = parts;
+        let BlockParts { qkv_bias, output_bias, mlp_bias, qk_norm } = parts;
         let products = [
             ("self_attn.q_proj", [queries, hidden_size], qkv_bias),
             ("self_attn.k_proj", [keys, hidden_size], qkv_bias),
@@ -145,7 +148,12 @@ impl ModelConfig {
             ("mlp.up_proj", [intermediate_size, hidden_size], mlp_bias),
             ("mlp.down_proj", [hidden_size, intermediate_size], mlp_bias),
         ];
-        let norms = ["input_layernorm", "post_attention_layernorm"];
+        let norms = [
+            ("input_layernorm", hidden_size, true),
+            ("post_attention_layernorm", hidden_size, true),
+            ("self_attn.q_norm", head_dim, qk_norm),
+            ("self_attn.k_norm", head_dim, qk_norm),
+        ];
         let mut tensors = Vec::new();
         for (name, shape, has_bias) in products {
             tensors.push((format!("{name}.weight"), shape.to_vec()));
@@ -153,7 +161,8 @@ impl ModelConfig {
                 tensors.push((format!("{name}.bias"), vec![shape[0]]));
             }
         }
-        tensors.extend(norms.map(|name| (format!("{name}.weight"), vec![hidden_size])));
+        let norms = norms.into_iter().filter(|(_, _, is_there)| *is_there);
+        tensors.extend(norms.map(|(name, width, _)| (format!("{name}.weight"), vec![width])));
         tensors
     }
 

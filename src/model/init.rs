@@ -71,10 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn biases_are_zero() {
-        let parts = BlockParts { qkv_bias: true, ..BlockParts::default() };
+    fn biases_are_zero_and_norms_of_heads_are_one() {
+        let parts = BlockParts { qkv_bias: true, qk_norm: true, ..BlockParts::default() };
         let weights = draw_weights(&ModelConfig { parts, ..config(1) }, 0);
         assert!(weights["model.layers.0.self_attn.q_proj.bias"].iter().all(|&w| w == 0.0));
+        assert!(weights["model.layers.0.self_attn.k_norm.weight"].iter().all(|&w| w == 1.0));
     }
 
     #[test]

@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_resized_model_stays_of_its_family() {
-        let parts = BlockParts { qkv_bias: true, ..BlockParts::default() };
+        let parts = BlockParts { qk_norm: true, ..BlockParts::default() };
         let base = ModelConfig::from_size(&size(64, 2), 320).unwrap();
-        let base = ModelConfig { family: &crate::model::family::qwen2::Qwen2, parts, ..base };
+        let base = ModelConfig { family: &crate::model::family::qwen3::Qwen3, parts, ..base };
         let resized = base.clone().resize(&size(32, 1)).unwrap();
         assert_eq!((resized.family, resized.parts), (base.family, parts));
         assert_eq!((resized.hidden_size, resized.layers), (32, 1));

@@ -194,9 +194,11 @@ impl Parts<'_> {
         };
         let [q_proj, k_proj, v_proj, o_proj] =
             ["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| linear(&format!("self_attn.{name}")));
+        let [q_norm, k_norm] =
+            ["q_norm", "k_norm"].map(|name| self.take_optional_norm(&format!("{path}.self_attn.{name}")));
         Block {
             input_layernorm: self.take_norm(&format!("{path}.input_layernorm")),
-            self_attn: Attention { q_proj, k_proj, v_proj, o_proj },
+            self_attn: Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm },
             post_attention_layernorm: self.take_norm(&format!("{path}.post_attention_layernorm")),
             mlp,
         }
@@ -213,6 +215,10 @@ impl Parts<'_> {
 
     fn take_norm(&mut self, path: &str) -> Norm {
         Norm { weight: self.take(&format!("{path}.weight")) }
+    }
+
+    fn take_optional_norm(&mut self, path: &str) -> Option<Norm> {
+        self.take_optional(&format!("{path}.weight")).map(|weight| Norm { weight })
     }
 
     fn take_optional<const D: usize>(&mut self, name: &str) -> Option<Param<Tensor<D>>> {

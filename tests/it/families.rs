@@ -45,6 +45,8 @@ fn families() -> Vec<(&'static str, Value)> {
     vec![
         ("llama", edited("LlamaForCausalLM", json!({ "attention_bias": true, "mlp_bias": true }))),
         ("qwen2", edited("Qwen2ForCausalLM", json!({ "tie_word_embeddings": false }))),
+        ("qwen3", edited("Qwen3ForCausalLM", json!({}))),
+        ("qwen3 with biases", edited("Qwen3ForCausalLM", json!({ "attention_bias": true }))),
     ]
 }
 
@@ -108,8 +110,16 @@ fn logits_of_every_family_are_those_of_transformers() {
     let shape = [tokens.shape()[0], tokens.shape()[1]];
     let tokens = tokens.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
     let tokens = ids(&tokens.collect::<Vec<_>>(), shape, &Device::flex());
-    let models =
-        ["llama", "llama_bias", "llama_head_dim", "llama_fp16", "llama_bf16", "llama_sharded", "qwen2"];
+    let models = [
+        "llama",
+        "llama_bias",
+        "llama_head_dim",
+        "llama_fp16",
+        "llama_bf16",
+        "llama_sharded",
+        "qwen2",
+        "qwen3",
+    ];
     for name in models {
         let Some(directory) = reference_file(name) else { continue };
         let (model, config, _) = model::load(&directory, &Device::flex()).unwrap();
@@ -144,6 +154,13 @@ fn compute_plainly(config: &ModelConfig, weights: &BTreeMap<String, Plain>, toke
     let norm = |x: Tensor<2>, name: &str| {
         reference::rms_norm(x, weights[&format!("{name}.weight")].vector(), config.rms_norm_eps)
     };
+    let norm_each = |x: Tensor<2>, name: &str, heads: usize| {
+        if !weights.contains_key(&format!("{name}.weight")) {
+            return x;
+        }
+        let each = x.reshape([sequence * heads, config.head_dim]);
+        norm(each, name).reshape([sequence, heads * config.head_dim])
+    };
     let half = config.head_dim as f64 / 2.0;
     let frequencies: Vec<f64> =
         (0..config.head_dim / 2).map(|pair| config.rope.theta.powf(-(pair as f64) / half)).collect();
@@ -156,7 +173,9 @@ fn compute_plainly(config: &ModelConfig, weights: &BTreeMap<String, Plain>, toke
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let normed = norm(x.clone(), &name("input_layernorm"));
         let product = |part: &str| linear(normed.clone(), &name(&format!("self_attn.{part}_proj")));
-        let qkv = Tensor::cat(["q", "k", "v"].map(product).to_vec(), 1);
+        let query = norm_each(product("q"), &name("self_attn.q_norm"), heads);
+        let key = norm_each(product("k"), &name("self_attn.k_norm"), kv_heads);
+        let qkv = Tensor::cat(vec![query, key, product("v")], 1);
         let seen = reference::causal_attention(qkv, &table, sizes, Precision::F32);
         x = x + linear(seen, &name("self_attn.o_proj"));
         let normed = norm(x.clone(), &name("post_attention_layernorm"));

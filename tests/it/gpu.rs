@@ -55,6 +55,7 @@ fn agree(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
 fn operations_are_those_of_the_definition() {
     on(&gpu(), || {
         kernels::attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the_definition();
+        kernels::norms_of_heads_and_their_gradients_are_those_of_the_definition();
         kernels::norm_linear_and_swiglu_are_those_of_the_definition();
         kernels::rows_are_gathered_and_their_gradients_added_up();
         kernels::swiglu_of_extreme_gates_is_finite_in_value_and_gradient();

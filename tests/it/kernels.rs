@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kdx::kernels::{
     Distillation, Divergence, Heads, Precision, Products, Projection, RotaryTable, Taught, causal_attention,
-    distillation_loss, embed, linear, linear_add, measure, reference, rms_norm, swiglu,
+    distillation_loss, embed, linear, linear_add, measure, norm_heads, reference, rms_norm, swiglu,
 };
 use proptest::prelude::*;
 
@@ -95,6 +95,38 @@ pub fn attention_with_turned_queries_and_keys_and_its_gradients_are_those_of_the
                     attention(&q, &k, &part(heads + kv_heads, kv_heads, false), heads, kv_heads, head_dim)
                 };
                 values[0].chunks(sequence * row).flat_map(of).collect()
+            },
+        );
+    }
+}
+
+#[test]
+pub fn norms_of_heads_and_their_gradients_are_those_of_the_definition() {
+    let (rows, head_dim) = (3, 4);
+    for (heads, kv_heads) in [(1, 1), (4, 2), (3, 1)] {
+        let width = (heads + 2 * kv_heads) * head_dim;
+        let sizes = Heads { batch: 1, sequence: rows, heads, kv_heads, head_dim };
+        check(
+            &[
+                ([rows, width], noise(15, rows * width)),
+                ([1, head_dim], noise(16, head_dim)),
+                ([1, head_dim], noise(17, head_dim)),
+            ],
+            |t| {
+                let weights = [&t[1], &t[2]].map(|weight| weight.clone().reshape([head_dim]));
+                norm_heads(t[0].clone(), weights, sizes, 1e-3)
+            },
+            |values| {
+                let head = |(number, head): (usize, &[f64])| -> Vec<f64> {
+                    let weight = match number % (heads + 2 * kv_heads) {
+                        number if number < heads => &values[1],
+                        number if number < heads + kv_heads => &values[2],
+                        _ => return head.to_vec(),
+                    };
+                    let root = (head.iter().map(|x| x * x).sum::<f64>() / head_dim as f64 + 1e-3).sqrt();
+                    head.iter().zip(weight).map(|(x, weight)| x / root * weight).collect()
+                };
+                values[0].chunks(head_dim).enumerate().flat_map(head).collect()
             },
         );
     }

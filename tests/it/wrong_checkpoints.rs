@@ -53,7 +53,7 @@ const DAMAGES: &[Damage] = &[
     (
         "experts",
         |d| set(d, "architectures", json!(["Qwen3MoeForCausalLM"])),
-        &["Qwen3MoeForCausalLM", "LlamaForCausalLM, Qwen2ForCausalLM"],
+        &["Qwen3MoeForCausalLM", "LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"],
     ),
     (
         "no architecture",

@@ -63,24 +63,26 @@ impl GpuWork<'_> {
     }
 
     /// What a forward pass keeps for the backward one, in every layer: the residual stream before both
-    /// norms and the SwiGLU's two inputs in fp32; as
+    /// norms, the SwiGLU's two inputs, and queries and keys before their norm, with its scales, in fp32; as
     /// operands both norms' outputs, queries, keys, values, the attention's output and the SwiGLU's; and the
     /// attention's sums, a number a head.
     fn count_saved(&self) -> u64 {
         let m = self.student;
         let [hidden, heads, kv_heads, d, wide] =
             [m.hidden_size, m.heads, m.kv_heads, m.head_dim, m.intermediate_size].map(|n| n as u64);
-        let floats = 2 * hidden + 2 * wide + heads;
+        let normalized = if m.parts.qk_norm { (heads + kv_heads) * (d + 1) } else { 0 };
+        let floats = 2 * hidden + 2 * wide + heads + normalized;
         let operands = 2 * hidden + 2 * (heads + kv_heads) * d + wide;
         m.layers as u64 * self.count_tokens() * (4 * floats + self.count_operand() * operands)
     }
 
     /// What a layer's backward pass has for itself: gradients of the residual stream, of the SwiGLU's inputs
-    /// and output, and of queries, keys and values, in fp32 and once
+    /// and output, and of queries, keys and values (once more where these are normalized), in fp32 and once
     /// more as operands.
     fn count_layer(&self) -> u64 {
         let widest = |m: &ModelConfig| {
-            let attention = 2 * (m.heads + 2 * m.kv_heads) * m.head_dim;
+            let copies = if m.parts.qk_norm { 4 } else { 2 };
+            let attention = copies * (m.heads + 2 * m.kv_heads) * m.head_dim;
             (2 * m.hidden_size + (3 * m.intermediate_size).max(attention)) as u64
         };
         let widest = widest(self.student).max(self.teacher.map_or(0, widest));

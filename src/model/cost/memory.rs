@@ -26,9 +26,10 @@ pub fn estimate_memory(student: &ModelConfig, teacher: Option<&ModelConfig>, tok
 }
 
 /// Numbers that stay alive for one token in one block: the residual stream and its norms, queries, keys,
-/// values and their output, and three feed-forward
+/// values and their output (queries and keys once more, where they are normalized), and three feed-forward
 /// activations.
 fn count_activations(model: &ModelConfig) -> u64 {
-    let attention = 4 * model.heads * model.head_dim;
+    let normalized = if model.parts.qk_norm { model.heads + model.kv_heads } else { 0 };
+    let attention = (4 * model.heads + normalized) * model.head_dim;
     (8 * model.hidden_size + attention + 4 * model.intermediate_size) as u64
 }

@@ -32,11 +32,12 @@ fn count_block(model: &ModelConfig) -> u128 {
     let attention = hidden.saturating_mul(queries.saturating_add(keys)).saturating_mul(2);
     let feed_forward = hidden.saturating_mul(intermediate).saturating_mul(3);
     let block = attention.saturating_add(feed_forward).saturating_add(2 * hidden);
-    let BlockParts { qkv_bias, output_bias, mlp_bias } = model.parts;
+    let BlockParts { qkv_bias, output_bias, mlp_bias, qk_norm } = model.parts;
     let parts = [
         (qkv_bias, queries.saturating_add(keys.saturating_mul(2))),
         (output_bias, hidden),
         (mlp_bias, intermediate.saturating_mul(2).saturating_add(hidden)),
+        (qk_norm, 2 * head_dim),
     ];
     let parts = parts.into_iter().filter(|(is_there, _)| *is_there);
     parts.fold(block, |sum, (_, numbers)| sum.saturating_add(numbers))
@@ -73,11 +74,12 @@ mod tests {
     #[test]
     fn every_model_has_as_many_parameters_as_are_counted() {
         let base = llama(size(24, 2), 50);
-        for number in 0..1 << 4 {
+        for number in 0..1 << 5 {
             let has = |bit: usize| number & (1 << bit) != 0;
-            let parts = BlockParts { qkv_bias: has(0), output_bias: has(1), mlp_bias: has(2) };
+            let parts =
+                BlockParts { qkv_bias: has(0), output_bias: has(1), mlp_bias: has(2), qk_norm: has(3) };
             // Heads of a width of their own, so that no two widths are mixed up.
-            let config = ModelConfig { parts, head_dim: 10, tie_word_embeddings: has(3), ..base.clone() };
+            let config = ModelConfig { parts, head_dim: 10, tie_word_embeddings: has(4), ..base.clone() };
             let weights = Transformer::random(&config, 0, &Device::flex()).weights();
             let numbers: usize = weights.values().map(Vec::len).sum();
             assert_eq!(config.parameters(), numbers as u64, "{parts:?}");
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn absurd_sizes_do_not_overflow() {
-        let parts = BlockParts { qkv_bias: true, output_bias: true, mlp_bias: true };
+        let parts = BlockParts { qkv_bias: true, output_bias: true, mlp_bias: true, qk_norm: true };
         let most = usize::MAX;
         let absurd = ModelConfig {
             parts,

@@ -1,4 +1,4 @@
-//! Llama, and what has its layout: SmolLM2, MiniMind.
+//! Llama, and what has its layout: SmolLM2, MiniMind before it normalized queries and keys.
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ impl Family for Llama {
             qkv_bias: attention_bias,
             output_bias: attention_bias,
             mlp_bias: keys.read_flag("mlp_bias")?,
+            qk_norm: false,
         };
         read_decoder(keys, &Self, parts, Defaults { head_dim: None, max_position_embeddings: 2048 })
     }

@@ -6,6 +6,7 @@
 //! write   what all families write into it
 //! llama   Llama, SmolLM2
 //! qwen2   Qwen 2 and 2.5
+//! qwen3   Qwen 3
 //! ```
 
 use std::fs;
@@ -21,13 +22,14 @@ use keys::Keys;
 pub(super) mod keys;
 pub(super) mod llama;
 pub(super) mod qwen2;
+pub(super) mod qwen3;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
 /// All families: a new one has a row here.
-static FAMILIES: [&dyn Family; 2] = [&llama::Llama, &qwen2::Qwen2];
+static FAMILIES: [&dyn Family; 3] = [&llama::Llama, &qwen2::Qwen2, &qwen3::Qwen3];
 
 impl ModelConfig {
     /// Reads `config.json` of a model directory.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::keys::Keys;
 use super::llama::Llama;
 use super::qwen2::Qwen2;
+use super::qwen3::Qwen3;
 use super::{FAMILIES, parse_config};
 use crate::model::checkpoint::{load_partial, save};
 use crate::model::config::{BlockParts, Family, Llama3Scaling, ModelConfig};
@@ -64,15 +65,19 @@ fn what_is_written_reads_back_in_every_family() {
 #[test]
 fn families_differ_in_their_parts_and_in_what_they_fill_in() {
     let plain = |family| read_by(family, |json| json["head_dim"] = Value::Null);
-    let (llama, qwen2) = (plain(&Llama), plain(&Qwen2));
+    let (llama, qwen2, qwen3) = (plain(&Llama), plain(&Qwen2), plain(&Qwen3));
     assert_eq!(llama.parts, BlockParts::default());
     assert_eq!(qwen2.parts, BlockParts { qkv_bias: true, ..BlockParts::default() });
-    assert_eq!([llama.head_dim, qwen2.head_dim], [8, 8]);
+    assert_eq!(qwen3.parts, BlockParts { qk_norm: true, ..BlockParts::default() });
+    assert_eq!([llama.head_dim, qwen2.head_dim, qwen3.head_dim], [8, 8, 128]);
     let biases = read_by(&Llama, |json| {
         json["attention_bias"] = json!(true);
         json["mlp_bias"] = json!(true);
     });
-    assert_eq!(biases.parts, BlockParts { qkv_bias: true, output_bias: true, mlp_bias: true });
+    assert_eq!(
+        biases.parts,
+        BlockParts { qkv_bias: true, output_bias: true, mlp_bias: true, qk_norm: false }
+    );
 }
 
 #[test]
@@ -127,7 +132,7 @@ fn another_architecture_is_refused_by_its_name_with_the_supported_ones() {
 
 #[test]
 fn layers_that_see_a_window_only_are_refused() {
-    for family in [&Qwen2 as &'static dyn Family] {
+    for family in [&Qwen2 as &'static dyn Family, &Qwen3] {
         let read = |layer_types: Value, from: u64| {
             let mut json = ModelConfig { family, ..llama() }.to_json();
             json["layer_types"] = layer_types;
