@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use super::inventory::why_none;
 use super::name::{DeviceError, DeviceName, Interface, parse_devices};
+use super::open::why_none;
 
 /// Devices for runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,8 @@ impl Wanted {
     }
 }
 
-/// All GPUs of this machine with memory of their own, by CUDA before Vulkan, since both have the same cards; the
-/// processors where there are none.
+/// All GPUs of this machine with memory of their own, by CUDA before Vulkan, since both have the same cards;
+/// the processors where there are none.
 pub fn automatic() -> Choice {
     Seen::here().choose()
 }
@@ -114,11 +114,12 @@ fn cards_of_vulkan() -> Vec<usize> {
         let DispatchDevice::Cube(CubeDevice::Wgpu(device)) = device.as_dispatch() else { return false };
         matches!(device.kind, WgpuDeviceKind::DiscreteGpu(_))
     };
-    // A loader without cards has only software devices, and may complain on the terminal about a missing display.
+    // A loader without cards has only software devices, and may complain on the terminal about a missing
+    // display.
     if cfg!(target_os = "linux") && !has_cards() {
         return Vec::new();
     }
-    let devices = super::name::devices(Interface::Vulkan);
+    let devices = super::open::devices(Interface::Vulkan);
     devices.iter().enumerate().filter(|(_, device)| is_card(device)).map(|(number, _)| number).collect()
 }
 

@@ -4,7 +4,9 @@
 use burn::tensor::Device;
 
 use super::memory::{Memory, cpu_threads};
-use super::name::{DeviceName, Interface};
+use super::name::DeviceName;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use super::name::Interface;
 
 /// A device that this machine has.
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ fn of_cuda() -> Vec<Found> {
 
 #[cfg(feature = "vulkan")]
 fn of_vulkan() -> Vec<Found> {
-    let devices = super::name::devices(Interface::Vulkan).into_iter().enumerate();
+    let devices = super::open::devices(Interface::Vulkan).into_iter().enumerate();
     let found = devices.map(|(number, device)| Found {
         name: DeviceName::Gpu(Interface::Vulkan, number),
         description: device.identity().map_or_else(String::new, |identity| identity.name),
@@ -96,22 +98,4 @@ fn opened_memory(device: &Device) -> Option<Memory> {
     place
         .and_then(|place| super::nvidia::memory_by_place(&place).or_else(|| Memory::of_card(&place)))
         .or_else(|| properties.memory.max_memory().map(|total| Memory { total, free: None }))
-}
-
-/// Why an interface has no device here, in words.
-pub fn why_none(interface: Interface) -> String {
-    match interface {
-        #[cfg(feature = "cuda")]
-        Interface::Cuda => match super::cuda::listed() {
-            Err(super::cuda::Trouble::Missing) => {
-                "NVIDIA's driver was not found (no libcuda could be loaded)".to_owned()
-            }
-            Err(super::cuda::Trouble::Refused(reason)) => match std::env::var("CUDA_VISIBLE_DEVICES") {
-                Ok(visible) => format!("NVIDIA's driver says: {reason}; CUDA_VISIBLE_DEVICES is `{visible}`"),
-                Err(_) => format!("NVIDIA's driver says: {reason}"),
-            },
-            Ok(_) => "NVIDIA's driver has no device".to_owned(),
-        },
-        _ => format!("no {} device was found", interface.name()),
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! name       devices by name, as `cuda:0`
+//! open       Burn's device of a name, or why there is none
 //! inventory  what this machine has, with its memory
 //! choice     the devices of a sweep that names none
 //! memory     bytes that a device has, and that are free
@@ -21,6 +22,7 @@ mod memory;
 mod name;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod nvidia;
+mod open;
 #[cfg(any(test, feature = "cuda"))]
 mod toolkit;
 

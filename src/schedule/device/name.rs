@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::Device;
-#[cfg(any(feature = "cuda", feature = "vulkan"))]
-use burn::tensor::DeviceType;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -106,37 +103,6 @@ impl DeviceName {
     pub fn is_cpu(&self) -> bool {
         *self == Self::Cpu
     }
-
-    /// Checks that runs can be trained on the device, as far as that is known before one is: that it is there, and
-    /// that its kernels can be compiled.
-    ///
-    /// # Errors
-    /// Where it is not, or what it needs is not installed.
-    pub fn check(&self) -> Result<(), DeviceError> {
-        self.to_burn()?;
-        #[cfg(feature = "cuda")]
-        if matches!(self, Self::Gpu(Interface::Cuda, _)) {
-            super::toolkit::check()?;
-        }
-        Ok(())
-    }
-
-    /// Burn's device, without autodiff.
-    ///
-    /// # Errors
-    /// Where the machine has no such device.
-    pub fn to_burn(&self) -> Result<Device, DeviceError> {
-        let Self::Gpu(interface, index) = self else { return Ok(Device::flex()) };
-        let mut devices = devices(*interface);
-        if *index < devices.len() {
-            return Ok(devices.swap_remove(*index));
-        }
-        let found = match devices.len() {
-            0 => super::inventory::why_none(*interface),
-            n => format!("the last one is {}:{}", interface.name(), n - 1),
-        };
-        Err(DeviceError::Absent { name: self.clone(), found })
-    }
 }
 
 /// Reads names with commas between, as `cpu` or `cuda:0,2`: a number alone is of the interface before it.
@@ -155,18 +121,6 @@ pub fn parse_devices(text: &str) -> Result<Vec<DeviceName>, DeviceError> {
         }
     }
     Ok(names)
-}
-
-/// The devices of an interface; none where its driver is not installed.
-pub(super) fn devices(interface: Interface) -> Vec<Device> {
-    match interface {
-        #[cfg(feature = "cuda")]
-        Interface::Cuda => Device::enumerate(DeviceType::Cuda).into_vec(),
-        #[cfg(feature = "vulkan")]
-        Interface::Vulkan => Device::enumerate(DeviceType::Vulkan).into_vec(),
-        #[allow(unreachable_patterns, reason = "there is nothing else with all features")]
-        _ => Vec::new(),
-    }
 }
 
 #[cfg(test)]
@@ -188,7 +142,6 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "tpu:0", "cpu:0"] {
             assert_eq!(text.parse::<DeviceName>(), Err(DeviceError::Unknown(text.to_owned())), "{text}");
         }
-        assert!(DeviceName::Cpu.to_burn().is_ok());
     }
 
     #[test]

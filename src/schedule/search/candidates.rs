@@ -1,13 +1,28 @@
 //! The runs that a search may stop, and what is decided about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::asha::Asha;
 use super::median::Median;
-use super::{Next, set_of};
 use crate::schedule::plan::Job;
 use crate::spec::{Better, Pruner, SearchConfig, SearchMetric};
 use crate::store::{MetricRow, RunId, RunState, SearchFact};
+
+/// What a free slot is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Start a run.
+    Start {
+        /// Its place among the waiting ones.
+        which: usize,
+        /// The step at which it pauses; none to train it to its end.
+        until: Option<u64>,
+    },
+    /// These are given up: their places among the waiting ones, and why.
+    Stop(Vec<(usize, String)>),
+    /// What the waiting ones are to do depends on runs that are under way.
+    Wait,
+}
 
 /// The runs of a search by what was measured of them. Teachers and baselines are not among them.
 #[derive(Debug)]
@@ -161,8 +176,8 @@ impl Candidates {
         if stopped.is_empty() { Next::Start { which: 0, until: None } } else { Next::Stop(stopped) }
     }
 
-    /// Algorithm 2 of the paper, after what is under way already. At the end, when the rungs are too small for
-    /// any run to come through, the best goes on until one has finished.
+    /// Algorithm 2 of the paper, after what is under way already. At the end, when the rungs are too small
+    /// for any run to come through, the best goes on until one has finished.
     fn next_of_asha(&mut self, waiting: &[&RunId]) -> (Next, Facts) {
         let Rule::Asha(asha) = &self.rule else { return (Next::Wait, Vec::new()) };
         // Another sweep has done it, which is found out when it is to be started.
@@ -280,7 +295,8 @@ impl Candidates {
         }
     }
 
-    /// The number of an evaluation, from 1; none for the one at the end, which comes too late to stop anything.
+    /// The number of an evaluation, from 1; none for the one at the end, which comes too late to stop
+    /// anything.
     fn evaluation(&self, run: &RunId, row: &MetricRow) -> Option<u64> {
         let length = self.runs.get(run)?;
         let is_regular = row.step > 0 && row.step.is_multiple_of(length.every) && row.step < length.total;
@@ -318,4 +334,9 @@ fn figure(metric: SearchMetric, row: &MetricRow) -> Option<f64> {
         SearchMetric::SoftLoss => row.soft_loss,
         SearchMetric::Agreement => row.agreement,
     }
+}
+
+/// The waiting runs, to look them up.
+fn set_of<'r>(waiting: &[&'r RunId]) -> HashSet<&'r RunId> {
+    waiting.iter().copied().collect()
 }

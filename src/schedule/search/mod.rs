@@ -9,9 +9,8 @@ mod candidates;
 mod median;
 mod settle;
 
-use std::collections::HashSet;
-
 pub use asha::{Asha, Standing};
+pub use candidates::Next;
 pub use median::{Median, Worse};
 pub(super) use settle::record_stop;
 
@@ -22,22 +21,6 @@ use crate::store::{
     FORMAT_VERSION, MetricRow, RunDir, RunId, RunState, SearchFact, SearchLine, SearchLog, Split, Store,
     StoreError,
 };
-
-/// What a free slot is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Next {
-    /// Start a run.
-    Start {
-        /// Its place among the waiting ones.
-        which: usize,
-        /// The step at which it pauses; none to train it to its end.
-        until: Option<u64>,
-    },
-    /// These are given up: their places among the waiting ones, and why.
-    Stop(Vec<(usize, String)>),
-    /// What the waiting ones are to do depends on runs that are under way.
-    Wait,
-}
 
 /// A search: the state of its rule, and the log that it is kept in.
 #[derive(Debug)]
@@ -183,9 +166,4 @@ fn settings_id(config: &SearchConfig) -> String {
     };
     let text = format!("{} {} {min_evaluations} {own}", pruner.as_str(), metric.as_str());
     blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
-}
-
-/// The waiting runs, to look them up.
-fn set_of<'r>(waiting: &[&'r RunId]) -> HashSet<&'r RunId> {
-    waiting.iter().copied().collect()
 }
