@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{DEFAULT_STORE, Global, sweep, text};
 use crate::experiment::{self, Experiment};
+use crate::schedule::executor::local::ignored_keys;
 use crate::schedule::{self, DeviceName, Job, Plan, Speed, SpeedSource};
 use crate::spec::Pruner;
 use crate::store::RunState;
@@ -64,6 +65,9 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     }
     if let Some(notice) = choice.notice {
         sweep::warn(&notice);
+    }
+    for ignored in ignored_keys(&experiment.resources, &choice.devices) {
+        sweep::warn(&ignored.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

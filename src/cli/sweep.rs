@@ -15,7 +15,8 @@ use super::progress::{self, View};
 use super::{Global, plan, text};
 use crate::kernels::cpu::Isa;
 use crate::schedule::{
-    self, Damaged, DeviceName, Job, JobResult, Message, Options, Plan, Room, Search, Slots, Wanted,
+    self, Damaged, DeviceName, Job, JobResult, LocalExecutor, LocalOptions, Message, Options, Plan, Room,
+    Search, Slots, Wanted,
 };
 use crate::spec::{PerDevice, Pruner, ResourcesConfig};
 use crate::store::{RunId, RunState, Store};
@@ -142,15 +143,23 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     })
     .into_diagnostic()
     .wrap_err("cannot listen for Ctrl-C")?;
-    if args.executor == Executor::Slurm {
-        return slurm::run(args, global, &experiment, store, pending, &messages, watcher.as_mut());
+    let options = Options { store, resources: experiment.resources.clone(), fail_fast: args.fail_fast };
+    let watcher = watcher.as_mut();
+    let outcome = match args.executor {
+        Executor::Local => {
+            let here = local_options(args, &options, &pending)?;
+            let mut executor = LocalExecutor::new(here, sender);
+            schedule::dispatch(pending, &options, &mut executor, search, &messages, watcher)?
+        }
+        Executor::Slurm => slurm::dispatch(args, &experiment, &options, pending, sender, &messages, watcher)?,
+    };
+    if !outcome.left.is_empty() {
+        return Ok(slurm::say_left(args, name, &outcome.left));
     }
-    let options = options(args, &experiment.resources, store, &pending)?;
-    let results = schedule::dispatch(pending, &options, search, &sender, &messages, watcher.as_mut())?;
     if !args.json {
-        conclude(name, &results, began, args, global);
+        conclude(name, &outcome.results, began, args, global);
     }
-    Ok(exit_code(&results))
+    Ok(exit_code(&outcome.results))
 }
 
 /// Names a damaged run.
@@ -187,13 +196,8 @@ fn select(plan: &Plan, prefixes: &[String]) -> miette::Result<Vec<Job>> {
 }
 
 /// Chooses slots and threads.
-fn options(
-    args: &Args,
-    resources: &ResourcesConfig,
-    store: Store,
-    pending: &[Job],
-) -> miette::Result<Options> {
-    let choice = args.devices.choose();
+fn local_options(args: &Args, options: &Options, pending: &[Job]) -> miette::Result<LocalOptions> {
+    let (choice, resources) = (args.devices.choose(), &options.resources);
     if let Some(notice) = &choice.notice {
         warn(notice);
     }
@@ -201,9 +205,9 @@ fn options(
         device.check()?;
     }
     let slots = slots(&choice.devices, args.jobs, resources, pending);
-    Ok(Options {
+    Ok(LocalOptions {
         program: std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
-        store,
+        store: options.store.clone(),
         slots: slots.devices,
         threads: schedule::cpu_threads(),
         threads_per_worker: (resources.threads > 0).then_some(resources.threads),
@@ -213,10 +217,6 @@ fn options(
             .into_iter()
             .filter(|device| resources.share_process && !device.is_cpu())
             .collect(),
-        attempts: resources.attempts,
-        stall_timeout: resources.stall_timeout(),
-        time_limit: resources.time_limit(),
-        fail_fast: args.fail_fast,
     })
 }
 

@@ -15,11 +15,11 @@ use crate::thread_log;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The run.
-    #[arg(long, required_unless_present = "host")]
+    #[arg(long, required_unless_present = "shared")]
     run: Option<String>,
     /// Train the runs that standard input names, at the same time.
     #[arg(long, conflicts_with_all = ["run", "until", "detached"])]
-    host: bool,
+    shared: bool,
     /// Where to train.
     #[arg(long)]
     device: DeviceName,

@@ -24,8 +24,8 @@ pub enum Failure {
 pub enum Exit {
     /// Its process is gone; none where the system could not say how it ended.
     Process(Option<ExitStatus>),
-    /// The process is gone in which it was one of several; as above.
-    Host(Option<ExitStatus>),
+    /// The process that it shared with other runs is gone; as above.
+    Shared(Option<ExitStatus>),
     /// Its thread is done, in a process that goes on.
     Thread {
         /// What it panicked of, where it did.
@@ -46,7 +46,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What CubeCL, CUDA's driver and Vulkan's say when a GPU's memory is full, as it stands in a panic's message.
+/// What CubeCL, CUDA's driver and Vulkan's say when a GPU's memory is full, as it stands in a panic's
+/// message.
 const DEVICE_IS_FULL: [&str; 5] = [
     "out of device memory allocating",
     "out-of-memory error happened during launch",
@@ -64,7 +65,7 @@ impl Failure {
         }
         match exit {
             Exit::Process(status) => Self::of_process(*status, log, was_killed_for_memory),
-            Exit::Host(status) => {
+            Exit::Shared(status) => {
                 let and_others = |how| format!("{how}; so did the other runs of its process");
                 match Self::of_process(*status, log, was_killed_for_memory) {
                     Self::Crashed(how) => Self::Crashed(and_others(how)),
@@ -128,6 +129,14 @@ impl Failure {
     }
 }
 
+/// An error with what to do about it, on one line.
+pub fn in_words(error: &StoreError) -> String {
+    match miette::Diagnostic::help(error) {
+        Some(help) => format!("{error} ({help})"),
+        None => error.to_string(),
+    }
+}
+
 /// How many processes the system has ended to get memory back, on this machine and in this control
 /// group; none where it does not say.
 pub fn memory_kills() -> Option<u64> {
@@ -177,12 +186,12 @@ mod tests {
 
     #[test]
     fn a_process_of_several_runs_ends_for_all_and_a_thread_for_its_own() {
-        let host = Exit::Host(Some(ExitStatus::from_raw(9)));
-        let failure = Failure::of(&host, "", false);
+        let shared = Exit::Shared(Some(ExitStatus::from_raw(9)));
+        let failure = Failure::of(&shared, "", false);
         assert!(
             matches!(&failure, Failure::Crashed(how) if how.contains("signal 9") && how.contains("other runs"))
         );
-        assert!(matches!(Failure::of(&host, "", true), Failure::OutOfMemory(_)));
+        assert!(matches!(Failure::of(&shared, "", true), Failure::OutOfMemory(_)));
         let thread = Exit::Thread { panic: Some("no such row".to_owned()) };
         assert_eq!(Failure::of(&thread, "", true).to_string(), "its worker panicked: no such row");
         assert!(matches!(Failure::of(&thread, DEVICE_IS_FULL[0], false), Failure::OutOfMemory(_)));

@@ -1,22 +1,23 @@
 //! Devices, the plan, slots, worker processes, retries.
 //!
-//! [`Plan`] says what there is to do, [`dispatch`] does it: one worker a run, as many at once as
-//! there are slots; each in a process of its own, or those of a device in one.
+//! [`Plan`] says what there is to do, [`dispatch`] sees to it that it is done: the one event loop of a sweep.
+//! An [`Executor`] starts what it is told to, on this machine or through a cluster's engine.
 
 mod board;
 mod device;
 mod dispatcher;
 mod estimate;
 mod events;
+pub mod executor;
 mod failure;
 mod follow;
-mod host;
 mod plan;
-mod process;
+mod rows;
 pub mod search;
+mod shared_process;
 mod slots;
-pub mod slurm;
 mod watch;
+mod watcher;
 mod worker;
 
 pub use board::{Board, JobResult, Verdict};
@@ -24,15 +25,18 @@ pub use device::{
     Choice, DeviceError, DeviceName, Found, Interface, Memory, Wanted, automatic, cpu_threads, inventory,
     keep_kernels, look_up, parse_devices,
 };
-pub use dispatcher::{Options, Watcher, dispatch};
+pub use dispatcher::{Options, Outcome, dispatch};
 pub use estimate::{Estimate, EstimateError, Estimator, Speed, SpeedSource};
 pub use events::Event;
+pub use executor::error::SweepError;
+pub use executor::local::{LocalExecutor, LocalOptions};
+pub use executor::{Executor, Message};
 pub use failure::{Exit, Failure};
 pub use follow::{Follower, Since};
-pub use host::serve;
 pub use plan::{Damaged, Job, Part, Plan, PlanError, point_label};
-pub use process::{Message, Worker, WorkerCommand, Workers};
 pub use search::Search;
+pub use shared_process::serve::serve;
 pub use slots::{Room, Slots};
 pub use watch::watch;
+pub use watcher::Watcher;
 pub use worker::{Supervision, Task, WorkerError, timestamp, work};

@@ -1,13 +1,13 @@
 //! Following a sweep from outside, by what stands in its run directories.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::board::JobResult;
-use super::dispatcher::Watcher;
 use super::events::Event;
 use super::follow::{Follower, Since};
 use super::plan::Job;
+use super::rows::Rows;
+use super::watcher::Watcher;
 use crate::interrupt::Interrupt;
 use crate::store::{RunState, Store, StoreError};
 
@@ -101,7 +101,7 @@ impl Watch<'_> {
             }
             return None;
         };
-        self.rows.give(index);
+        self.rows.free(index);
         if state.is_done() {
             self.watcher.ended(job, row, *state, reason.as_deref());
         } else if let (RunState::Paused, Some(row)) = (state, row) {
@@ -135,42 +135,10 @@ impl Watch<'_> {
         for (index, row) in self.rows.all() {
             let job = &self.jobs[index];
             if job.dir(self.store).state()? == RunState::Interrupted {
-                self.rows.give(index);
+                self.rows.free(index);
                 self.watcher.retried(job, Some(row), "its worker is gone");
             }
         }
         Ok(())
-    }
-}
-
-/// The row in which each running job is shown: the lowest that is free.
-#[derive(Debug, Default)]
-struct Rows(BTreeMap<usize, usize>);
-
-impl Rows {
-    fn take(&mut self, index: usize) -> usize {
-        if let Some(row) = self.of(index) {
-            return row;
-        }
-        let row = (0..).find(|row| !self.0.contains_key(row)).unwrap_or_default();
-        self.0.insert(row, index);
-        row
-    }
-
-    fn of(&self, index: usize) -> Option<usize> {
-        self.0.iter().find(|(_, job)| **job == index).map(|(row, _)| *row)
-    }
-
-    fn give(&mut self, index: usize) {
-        self.0.retain(|_, job| *job != index);
-    }
-
-    /// Jobs and their rows.
-    fn all(&self) -> Vec<(usize, usize)> {
-        self.0.iter().map(|(row, job)| (*job, *row)).collect()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }

@@ -1,8 +1,9 @@
 //! One run, from its directory: what `kdx worker` does, in a process of its own or beside other runs.
 //!
-//! The worker owns its run directory. In a process of its own it reports by [`Event`]s on standard output, logs
-//! to standard error, and stops, leaving a checkpoint, when its standard input ends: so it also stops when the
-//! dispatcher dies. A signal that asks it to end does the same. For several runs in a process see `host`.
+//! The worker owns its run directory. In a process of its own it reports by [`Event`]s on standard output,
+//! logs to standard error, and stops, leaving a checkpoint, when its standard input ends: so it also stops
+//! when the dispatcher dies. A signal that asks it to end does the same. For several runs in a process see
+//! `shared_process`.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use thiserror::Error;
 
 use super::device::{DeviceError, DeviceName};
 use super::events::Event;
-use super::host;
+use super::shared_process::protocol::format_event;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
 use crate::interrupt::Interrupt;
 use crate::spec::{FORMAT_VERSION, ModelSource, RunId, RunRecord};
@@ -55,10 +56,10 @@ pub struct Task<'a> {
 pub enum Supervision {
     /// The dispatcher at the other end of the pipes: the end of standard input stops the worker.
     Dispatcher,
-    /// The process of several runs, of which this is one.
-    Host {
+    /// The process that it shares with other runs.
+    SharedProcess {
         /// Its number there.
-        guest: u64,
+        number: u64,
     },
     /// Nobody near: signals alone stop the worker, and it ends itself when the training gives no sign of
     /// life for so long.
@@ -131,7 +132,7 @@ fn attempt(
     dir.remove_summary()?;
 
     let mut result = train(task, &record, &dir, supervision, stop);
-    if let (Ok(Outcome::Finished(summary) | Outcome::Diverged(summary)), Supervision::Host { .. }) =
+    if let (Ok(Outcome::Finished(summary) | Outcome::Diverged(summary)), Supervision::SharedProcess { .. }) =
         (&mut result, supervision)
     {
         // The process's, not the run's.
@@ -176,7 +177,7 @@ fn train(
     stop: &Arc<Interrupt>,
 ) -> Result<Outcome, WorkerError> {
     let Task { store, device, until, .. } = *task;
-    if !matches!(supervision, Supervision::Host { .. }) {
+    if !matches!(supervision, Supervision::SharedProcess { .. }) {
         let stop = Arc::clone(stop);
         stop_at_signal(move || stop.ask());
     }
@@ -185,7 +186,7 @@ fn train(
             stop_at_end_of_input(Arc::clone(stop));
             say_alive(stop, supervision);
         }
-        Supervision::Host { .. } => say_alive(stop, supervision),
+        Supervision::SharedProcess { .. } => say_alive(stop, supervision),
         Supervision::Own { stall_timeout: Some(limit) } => end_when_stalled(Arc::clone(stop), limit),
         Supervision::Own { stall_timeout: None } => {}
     }
@@ -317,7 +318,7 @@ impl Observer for Reporter {
 /// Sends an event.
 fn emit(supervision: Supervision, event: &Event) {
     print_line(&match supervision {
-        Supervision::Host { guest } => host::event_line(guest, event),
+        Supervision::SharedProcess { number } => format_event(number, event),
         Supervision::Dispatcher | Supervision::Own { .. } => event.to_line(),
     });
 }

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kdx::experiment;
+use kdx::schedule::executor::{End, Handle, Report, Request, Stop, Update};
 use kdx::schedule::{
-    DeviceName, Event, Exit, Job, JobResult, Message, Options, Plan, Watcher, WorkerCommand, Workers,
-    dispatch,
+    DeviceName, Event, Executor, Job, JobResult, LocalExecutor, LocalOptions, Message, Options, Plan,
+    Watcher, dispatch,
 };
+use kdx::spec::ResourcesConfig;
 use kdx::store::{RunState, Store};
 use rustix::process::Signal;
 
@@ -59,6 +61,8 @@ fn two(steps: &str) -> Place {
 /// A sweep whose runs share a process, on any device, as `resources.share_process` has it on GPUs.
 struct Shared {
     options: Options,
+    executor: LocalExecutor,
+    messages: Receiver<Message>,
     jobs: Vec<Job>,
 }
 
@@ -68,28 +72,29 @@ impl Shared {
         let store = Store::new(place.path().join("runs"));
         let plan = Plan::new(&experiment, &store).expect("a plan");
         plan.write(&store).expect("the plan is written");
-        let options = Options {
+        let here = LocalOptions {
             program: env!("CARGO_BIN_EXE_kdx").into(),
-            store,
+            store: store.clone(),
             slots: vec![device.clone(); slots],
             threads: slots,
             threads_per_worker: Some(1),
             memory: HashMap::new(),
             shared: HashSet::from([device.clone()]),
-            attempts: 2,
-            stall_timeout: None,
-            time_limit: None,
-            fail_fast: false,
         };
-        Self { options, jobs: plan.pending() }
+        let resources = ResourcesConfig { stall_timeout: 0.0, ..ResourcesConfig::default() };
+        let (sender, messages) = mpsc::channel();
+        Self {
+            options: Options { store, resources, fail_fast: false },
+            executor: LocalExecutor::new(here, sender),
+            messages,
+            jobs: plan.pending(),
+        }
     }
 
-    fn run(self) -> (Vec<JobResult>, Seen) {
-        let (sender, messages) = mpsc::channel();
+    fn run(mut self) -> (Vec<JobResult>, Seen) {
         let mut seen = Seen::default();
-        let results =
-            dispatch(self.jobs, &self.options, None, &sender, &messages, &mut seen).expect("a sweep");
-        (results, seen)
+        let outcome = dispatch(self.jobs, &self.options, &mut self.executor, None, &self.messages, &mut seen);
+        (outcome.expect("a sweep").results, seen)
     }
 }
 
@@ -230,53 +235,49 @@ fn runs_that_ran_out_of_memory_together_get_a_process_each() {
     assert_eq!(pids.len(), 3, "a process each");
 }
 
-/// Waits for the end of a slot's worker, past what the others have to say.
-fn until_over(messages: &Receiver<Message>, of: usize) -> (Option<RunState>, Exit) {
-    let mut ended = None;
-    loop {
-        match messages.recv_timeout(Duration::from_secs(120)).expect("a message") {
-            Message::Event { slot, event: Event::Ended { state, .. } } if slot == of => ended = Some(state),
-            Message::Exited { slot, exit } if slot == of => return (ended, exit),
-            Message::Exited { slot, exit } => panic!("{slot} ended: {exit:?}"),
-            Message::Event { .. } | Message::Stop => {}
+/// Waits for the end of an attempt, past what the others have to say.
+fn until_over(executor: &mut LocalExecutor, of: Handle) -> End {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(120) {
+        for update in executor.poll().expect("what happened") {
+            match update {
+                Update::Attempt(attempt, Report::Ended(end)) if attempt == of => return end,
+                Update::Attempt(attempt, Report::Ended(end)) => panic!("{attempt:?} ended: {end:?}"),
+                Update::Attempt(..) | Update::Notice(_) => {}
+            }
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
+    panic!("waited in vain for the end of {of:?}");
 }
 
 #[test]
 fn a_run_that_is_asked_to_stop_leaves_the_others_of_its_process_alone() {
     let place = two("1000000");
-    let Shared { options, jobs } = Shared::new(&place, &DeviceName::Cpu, 2);
-    let (sender, messages) = mpsc::channel();
-    let mut workers = Workers::new(sender);
-    let command = |job: usize| WorkerCommand {
-        program: &options.program,
-        store: &options.store,
-        id: jobs[job].id(),
-        device: &DeviceName::Cpu,
-        threads: 1,
-        until: None,
-    };
-    let mut running = [0, 1].map(|job| workers.start_in_host(&command(job), job).expect("a worker"));
+    let Shared { options, mut executor, jobs, messages: _wake } = Shared::new(&place, &DeviceName::Cpu, 2);
+    let request = |job: usize| Request { job: &jobs[job], is_alone: false, until: None, others_ready: 0 };
+    let first = executor.start(&request(0)).expect("a worker");
+    executor.start(&request(1)).expect("a worker");
+    assert_eq!(executor.capacity(), 0);
     let dirs = [0, 1].map(|job: usize| jobs[job].dir(&options.store).path().to_owned());
     let is_begun = |run: &Path| run.join("checkpoint/checkpoint.json").exists();
     wait_for("checkpoints", || dirs.iter().all(|run| is_begun(run)));
-    running[0].stop();
-    let (ended, exit) = until_over(&messages, 0);
-    assert_eq!(ended, Some(RunState::Interrupted));
-    assert!(matches!(exit, Exit::Thread { panic: None }), "{exit:?}");
+    executor.stop(first, Stop::InGoodOrder);
+    let end = until_over(&mut executor, first);
+    assert!(matches!(end, End::Left(RunState::Interrupted, None)), "{end:?}");
     assert_eq!((state(&dirs[0]).as_str(), state(&dirs[1]).as_str()), ("interrupted", "running"));
     // Its place is free for it again, in the same process.
-    running[0] = workers.start_in_host(&command(0), 0).expect("a worker");
+    let again = executor.start(&request(0)).expect("a worker");
     wait_for("the next attempt", || json(&dirs[0].join("status.json"))["attempt"] == 2);
     assert_eq!(pid(&dirs[0]), pid(&dirs[1]));
-    running[0].stop();
-    assert_eq!(until_over(&messages, 0).0, Some(RunState::Interrupted));
+    executor.stop(again, Stop::InGoodOrder);
+    let end = until_over(&mut executor, again);
+    assert!(matches!(end, End::Left(RunState::Interrupted, None)), "{end:?}");
     // As when the dispatcher dies: nobody is there to hand it runs, and those that it has stop.
-    let host = pid(&dirs[1]);
-    drop((running, workers));
-    assert_eq!(until_over(&messages, 1).0, Some(RunState::Interrupted));
-    assert!(!Path::new(&format!("/proc/{host}/exe")).exists(), "the process is gone");
+    let process = pid(&dirs[1]);
+    drop(executor);
+    assert_eq!(state(&dirs[1]), "interrupted");
+    assert!(!Path::new(&format!("/proc/{process}/exe")).exists(), "the process is gone");
 }
 
 #[test]
@@ -298,9 +299,9 @@ fn a_process_of_several_runs_names_what_it_cannot_be_asked() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kdx"));
         command.args(["worker", "--device", "cpu"]).args(arguments).output().expect("kdx runs")
     };
-    for wrong in [&["--host", "--run", "a", "--role", "student"][..], &["--role", "student"], &[]] {
+    for wrong in [&["--shared", "--run", "a"][..], &["--shared", "--detached"], &[]] {
         assert_eq!(worker(wrong).status.code(), Some(2), "{wrong:?}");
     }
     // Nobody hands it anything.
-    assert!(worker(&["--host"]).status.success());
+    assert!(worker(&["--shared"]).status.success());
 }

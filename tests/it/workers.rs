@@ -209,3 +209,18 @@ fn students_of_a_teacher_that_is_asked_to_stop_are_not_begun() {
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("1 interrupted, 3 not begun") && !text.contains("failed"), "{text}");
 }
+
+#[test]
+fn resources_that_change_nothing_are_warned_of() {
+    let place = lone("2");
+    let local = place.succeeds(&["sweep", "tiny.toml", "--set", "resources.share_process=true"]);
+    assert!(local.contains("warning: resources.share_process has no effect on the processors"), "{local}");
+    let plain = Place::new(TINY);
+    assert!(!plain.succeeds(&["sweep", "tiny.toml"]).contains("has no effect"));
+    let there = ["sweep", "tiny.toml", "--executor", "slurm", "--dry-run", "--set"];
+    let set = |key| Place::new(TINY).succeeds(&[&there[..], &[key]].concat());
+    let (threads, slots) = (set("resources.threads=2"), set("resources.per_device=2"));
+    assert!(threads.contains("warning: resources.threads has no effect") && threads.contains("slurm.cpus"));
+    assert!(slots.contains("warning: resources.per_device") && slots.contains("slurm.max_tasks"));
+    assert!(!set("resources.attempts=3").contains("has no effect"));
+}

@@ -190,6 +190,8 @@ def undisturbed(bench):
     expect(places == set(NODES), f"the sweep ran on {places}")
     submitted = re.findall(r"submitted (\d+) run", bench.log("undisturbed"))
     expect(submitted == ["1", "4"], f"arrays of {submitted} runs, not the teacher and its students")
+    ignored = "resources.threads has no effect with --executor slurm"
+    expect(ignored in bench.log("undisturbed"), "the sweep did not say that a key changes nothing")
 
 
 def cancelled_job(bench):

@@ -1,48 +1,45 @@
 //! `kdx sweep --executor slurm`: the runs of a sweep as job arrays.
 
 use std::process::ExitCode;
-use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender};
 
 use miette::{IntoDiagnostic, WrapErr, miette};
 
-use super::{Args, INTERRUPTED, conclude, exit_code, warn};
-use crate::cli::{Global, text};
+use super::{Args, INTERRUPTED, warn};
+use crate::cli::text;
 use crate::experiment::Experiment;
-use crate::schedule::slurm::{self, Options};
-use crate::schedule::{DeviceName, Interface, Job, Message, Wanted, Watcher};
+use crate::schedule::executor::slurm::executor::SlurmExecutor;
+use crate::schedule::executor::slurm::options::{Options, ignored_keys};
+use crate::schedule::executor::slurm::submit::preview;
+use crate::schedule::{self, DeviceName, Interface, Job, Message, Outcome, Wanted, Watcher};
 use crate::spec::SlurmConfig;
 use crate::store::Store;
 
 /// Runs the jobs through Slurm.
-pub(super) fn run(
+pub(super) fn dispatch(
     args: &Args,
-    global: &Global,
     experiment: &Experiment,
-    store: Store,
+    sweep: &schedule::Options,
     pending: Vec<Job>,
+    wake: Sender<Message>,
     messages: &Receiver<Message>,
     watcher: &mut dyn Watcher,
-) -> miette::Result<ExitCode> {
-    let began = Instant::now();
+) -> miette::Result<Outcome> {
     let config = config(args, experiment);
-    let options = options(args, experiment, &config, store)?;
-    let outcome = slurm::dispatch(pending, &options, messages, watcher)?;
-    if outcome.left.is_empty() {
-        if !args.json {
-            conclude(&experiment.name, &outcome.results, began, args, global);
-        }
-        return Ok(exit_code(&outcome.results));
-    }
+    let options = options(args, experiment, &config, sweep.store.clone())?;
+    let mut executor = SlurmExecutor::open(&options, wake)?;
+    Ok(schedule::dispatch(pending, sweep, &mut executor, None, messages, watcher)?)
+}
+
+/// Says which jobs go on without the sweep, and how to come back to them.
+pub(super) fn say_left(args: &Args, name: &str, numbers: &[String]) -> ExitCode {
     if !args.json {
-        let numbers: Vec<String> = outcome.left.iter().map(u64::to_string).collect();
-        let name = &experiment.name;
         let jobs = text::plural(numbers.len(), "job");
         text::say!("{name}: left its {jobs} in Slurm's hands: {}", numbers.join(", "));
         text::say!("  the same command comes back to them; `kdx ls {name}` shows what they do");
         text::say!("  `scancel {}` cancels them", numbers.join(" "));
     }
-    Ok(ExitCode::from(INTERRUPTED))
+    ExitCode::from(INTERRUPTED)
 }
 
 /// Prints the batch script that would be submitted first, and its task file.
@@ -54,13 +51,16 @@ pub(super) fn dry_run(
 ) -> miette::Result<ExitCode> {
     let config = config(args, experiment);
     let options = options(args, experiment, &config, store)?;
+    for ignored in ignored_keys(&experiment.resources) {
+        warn(&ignored.to_string());
+    }
     // First what needs nothing that has to be trained.
     let is_ready = |job: &&Job| {
         let needs = job.record.spec.needs();
         !pending.iter().any(|other| needs.contains(&other.id()))
     };
     let ready: Vec<&Job> = pending.iter().filter(is_ready).collect();
-    let (script, tasks) = slurm::preview(&ready, &options)?;
+    let (script, tasks) = preview(&ready, &options)?;
     text::print(&script);
     text::say!("\n# The task file, {} of {}:", ready.len(), text::plural(pending.len(), "run"));
     for line in tasks.lines() {
@@ -94,10 +94,7 @@ fn options<'a>(
         store,
         program,
         device: device(args, config)?,
-        attempts: experiment.resources.attempts,
         stall_timeout: experiment.resources.stall_timeout(),
-        time_limit: experiment.resources.time_limit(),
-        fail_fast: args.fail_fast,
         cancel_on_interrupt: args.cancel_on_interrupt,
     })
 }

@@ -19,6 +19,8 @@ pub struct Task {
     pub number: u32,
     /// Slurm's number of the array; none until it is known.
     pub job: Option<u64>,
+    /// The run's directory.
+    pub dir: RunDir,
     /// Attempts of the run before this one.
     pub attempts_before: u32,
     /// Steps that the checkpoint held before.
@@ -27,10 +29,8 @@ pub struct Task {
     pub state: TaskState,
     /// Its node, while it runs.
     pub node: String,
-    /// Its row for those who look on, while it runs.
-    pub slot: Option<usize>,
-    /// Whether it was cancelled because the run's time was up.
-    pub is_cut: bool,
+    /// Whether it was said that it runs.
+    pub has_started: bool,
     /// Whether its worker has left a last word: the run finished, diverged or failed.
     pub has_last_word: bool,
     /// When Slurm first said that it had ended.
@@ -38,24 +38,21 @@ pub struct Task {
 }
 
 impl Task {
-    /// The tasks of a submission, each with its run's place in the record.
-    pub fn all_of(submission: &Submission) -> impl Iterator<Item = (&SubmittedTask, Self)> {
-        submission.tasks.iter().zip(1..).map(|(task, number)| {
-            let active = Self {
-                submission: submission.name.clone(),
-                number,
-                job: submission.job,
-                attempts_before: task.attempts_before,
-                steps_before: task.steps_before,
-                state: TaskState::Queued,
-                node: String::new(),
-                slot: None,
-                is_cut: false,
-                has_last_word: false,
-                ended: None,
-            };
-            (task, active)
-        })
+    /// The task of that number in a submission, of a run in `dir`.
+    pub fn new(submission: &Submission, number: u32, task: &SubmittedTask, dir: RunDir) -> Self {
+        Self {
+            submission: submission.name.clone(),
+            number,
+            job: submission.job,
+            dir,
+            attempts_before: task.attempts_before,
+            steps_before: task.steps_before,
+            state: TaskState::Queued,
+            node: String::new(),
+            has_started: false,
+            has_last_word: false,
+            ended: None,
+        }
     }
 
     /// Its number as Slurm's commands take it; none while the array's is not known.
@@ -87,19 +84,19 @@ impl Task {
     }
 
     /// What there is to judge by, once it has ended for its worker or for Slurm.
-    pub fn evidence(&self, dir: &RunDir) -> Result<Option<Evidence>, StoreError> {
+    pub fn evidence(&self) -> Result<Option<Evidence>, StoreError> {
         let ending = match self.state {
             TaskState::Ended(ending) => ending,
             // Slurm will notice.
             TaskState::Queued | TaskState::Running if self.has_last_word => Ending::Completed,
             TaskState::Queued | TaskState::Running => return Ok(None),
         };
-        let status = dir.status()?.filter(|status| status.attempt > self.attempts_before);
+        let status = self.dir.status()?.filter(|status| status.attempt > self.attempts_before);
         Ok(Some(Evidence {
             ending,
             status: status.map(|status| (status.state, status.reason)),
-            is_owned: dir.state()? == RunState::Running,
-            made_progress: steps_of(dir) > self.steps_before,
+            is_owned: self.dir.state()? == RunState::Running,
+            made_progress: steps_of(&self.dir) > self.steps_before,
             is_old: self.ended.is_some_and(|ended| ended.elapsed() >= LAST_WORDS),
         }))
     }

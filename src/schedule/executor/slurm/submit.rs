@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::client::{Client, CommandError};
-use super::dispatch::Options;
 use super::error::SlurmError;
+use super::options::Options;
 use super::record::{Submission, Submissions, SubmittedTask, new_name};
 use super::script::Script;
 use super::task::steps_of;
@@ -21,19 +21,19 @@ pub enum Submitted {
     Later(String),
 }
 
-/// Submits runs as one job array.
+/// Submits tasks as one job array.
 ///
 /// # Errors
 /// Where Slurm will not take them later either, or the store cannot be written.
 pub fn submit(
-    jobs: &[&Job],
+    tasks: Vec<SubmittedTask>,
     options: &Options<'_>,
     submissions: &mut Submissions,
     client: &Client,
 ) -> Result<Submitted, SlurmError> {
-    let submission = submission(jobs, options);
+    let array = array(tasks.len(), options);
+    let submission = Submission { name: new_name(options.experiment), job: None, tasks };
     let name = submission.name.clone();
-    let array = array(jobs.len(), options);
     let (tasks, output) = (submissions.tasks_path(&name), submissions.output_path(&name));
     let script = script(&name, options, &array, (&tasks, &output)).render()?;
     submissions.add(submission.clone(), &script, &options.store)?;
@@ -59,25 +59,23 @@ pub fn submit(
 /// # Errors
 /// Where the template cannot be used.
 pub fn preview(jobs: &[&Job], options: &Options<'_>) -> Result<(String, String), SlurmError> {
-    let submission = submission(jobs, options);
+    let submitted: Vec<SubmittedTask> = jobs.iter().map(|job| task_for(job, options)).collect();
     let name = format!("kdx-{}-NAME", options.experiment);
     let directory = options.store.slurm_dir(options.experiment);
     let (tasks, output) = (directory.join(format!("{name}.tasks")), directory.join(format!("{name}_%a.out")));
     let array = array(jobs.len(), options);
     let script = script(&name, options, &array, (&tasks, &output)).render()?;
-    Ok((script, super::record::task_file(&submission.tasks, &options.store)))
+    Ok((script, super::record::task_file(&submitted, &options.store)))
 }
 
-fn submission(jobs: &[&Job], options: &Options<'_>) -> Submission {
-    let task = |job: &&Job| {
-        let dir = job.dir(&options.store);
-        SubmittedTask {
-            run: job.id().clone(),
-            attempts_before: dir.status().ok().flatten().map_or(0, |status| status.attempt),
-            steps_before: steps_of(&dir),
-        }
-    };
-    Submission { name: new_name(options.experiment), job: None, tasks: jobs.iter().map(task).collect() }
+/// The task of a run, with where the run stands now.
+pub fn task_for(job: &Job, options: &Options<'_>) -> SubmittedTask {
+    let dir = job.dir(&options.store);
+    SubmittedTask {
+        run: job.id().clone(),
+        attempts_before: dir.status().ok().flatten().map_or(0, |status| status.attempt),
+        steps_before: steps_of(&dir),
+    }
 }
 
 fn array(tasks: usize, options: &Options<'_>) -> String {
