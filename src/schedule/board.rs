@@ -57,21 +57,19 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Board {
     entries: Vec<Entry>,
-    by_id: HashMap<RunId, usize>,
     attempts: u32,
 }
 
 impl Board {
     /// All jobs waiting. A job is tried `attempts` times at most.
     pub fn new(jobs: Vec<Job>, attempts: u32) -> Self {
-        let by_id: HashMap<_, _> =
-            jobs.iter().enumerate().map(|(index, job)| (job.id().clone(), index)).collect();
+        let by_id: HashMap<RunId, usize> = jobs.iter().map(|job| job.id().clone()).zip(0..).collect();
         let waiting = || Standing::Waiting { not_before: None };
         let entry = |job: Job| {
             let needs = job.record.spec.needs().into_iter().filter_map(|id| by_id.get(id).copied()).collect();
             Entry { job, needs, standing: waiting(), tries: 0, alone: false }
         };
-        Self { entries: jobs.into_iter().map(entry).collect(), by_id, attempts }
+        Self { entries: jobs.into_iter().map(entry).collect(), attempts }
     }
 
     /// Number of jobs.
@@ -87,16 +85,6 @@ impl Board {
     /// A job.
     pub fn job(&self, index: usize) -> &Job {
         &self.entries[index].job
-    }
-
-    /// The index of a run.
-    pub fn index_of(&self, id: &RunId) -> Option<usize> {
-        self.by_id.get(id).copied()
-    }
-
-    /// Whether a job was told to begin and has not ended.
-    pub fn is_running(&self, index: usize) -> bool {
-        matches!(self.entries[index].standing, Standing::Running)
     }
 
     /// Whether a job waits for its turn, for what it needs, or for another attempt.

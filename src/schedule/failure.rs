@@ -174,8 +174,10 @@ mod tests {
         assert!(matches!(of(11, "", true), Failure::Crashed(_)));
         assert_eq!(of(3 << 8, "", false).to_string(), "its worker ended with exit code 3 and no report");
         for log in [
-            "thread 'main' panicked: An IO error happened\nCaused by:\n  out of device memory allocating 4096 bytes",
-            "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "thread 'main' panicked: An IO error happened\nCaused by:\n  out of device memory allocating 4096 \
+             bytes",
+            "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of \
+             memory\")",
             "Execute(OutOfMemory { size: 4096 })",
         ] {
             assert!(matches!(of(101 << 8, log, false), Failure::OutOfMemory(_)), "{log}");
@@ -188,9 +190,8 @@ mod tests {
     fn a_process_of_several_runs_ends_for_all_and_a_thread_for_its_own() {
         let shared = Exit::Shared(Some(ExitStatus::from_raw(9)));
         let failure = Failure::of(&shared, "", false);
-        assert!(
-            matches!(&failure, Failure::Crashed(how) if how.contains("signal 9") && how.contains("other runs"))
-        );
+        let Failure::Crashed(how) = &failure else { panic!("{failure:?}") };
+        assert!(how.contains("signal 9") && how.contains("other runs"), "{how}");
         assert!(matches!(Failure::of(&shared, "", true), Failure::OutOfMemory(_)));
         let thread = Exit::Thread { panic: Some("no such row".to_owned()) };
         assert_eq!(Failure::of(&thread, "", true).to_string(), "its worker panicked: no such row");

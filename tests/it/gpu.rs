@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::kernels::{self, Case, case};
 use crate::support::device::{device, on};
 use crate::support::reference::noise;
-use crate::{bench, golden, hosts, resume, runs, signals};
+use crate::{bench, golden, resume, runs, shared_process, signals};
 
 fn name() -> String {
     let default = if cfg!(feature = "cuda") { "cuda:0" } else { "vulkan:0" };
@@ -343,10 +343,10 @@ fn many_parameters_take_the_steps_that_each_takes_alone() {
 
 #[test]
 fn runs_in_one_process_are_those_of_their_own() {
-    hosts::runs_in_one_process_are_those_of_their_own(&name().parse().unwrap());
+    shared_process::runs_in_one_process_are_those_of_their_own(&name().parse().unwrap());
 }
 
 #[test]
 fn a_killed_process_costs_each_of_its_runs_an_attempt() {
-    hosts::a_killed_process_costs_each_run_an_attempt(&name().parse().unwrap(), "60");
+    shared_process::a_killed_process_costs_each_run_an_attempt(&name().parse().unwrap(), "60");
 }

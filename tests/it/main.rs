@@ -11,7 +11,6 @@ mod golden;
 mod golden_losses;
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod gpu;
-mod hosts;
 mod identities;
 mod kernels;
 mod leases;
@@ -20,6 +19,7 @@ mod report;
 mod resume;
 mod runs;
 mod search;
+mod shared_process;
 mod signals;
 mod support;
 mod sweeps;

@@ -212,12 +212,13 @@ mod tests {
         let CommandError::Refused(said) = why("sbatch", invalid) else { panic!() };
         assert_eq!(
             said,
-            "invalid partition specified: nonsense; Batch job submission failed: Invalid partition name specified"
+            "invalid partition specified: nonsense; Batch job submission failed: Invalid partition name \
+             specified"
         );
         let down = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n";
         assert!(matches!(why("squeue", down), CommandError::NoAnswer(_)));
-        let full = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit \
-                    limit, user's size and/or time limits)\n";
+        let full = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job \
+                    submit limit, user's size and/or time limits)\n";
         assert!(matches!(why("sbatch", full), CommandError::Limit(_)));
         assert_eq!(why("scancel", ""), CommandError::Refused("scancel failed".into()));
     }
