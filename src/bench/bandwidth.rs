@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
+use super::clock::fastest;
 use super::error::BenchError;
-use super::tensor_peak::fastest;
 
 /// Bytes of each array on the processor: beyond the caches of all but the largest.
 const PROCESSOR_BYTES: usize = 256 << 20;

@@ -1,10 +1,9 @@
 //! How fast the device is at most, measured on it: what the parts of a step are held against.
 
 use burn::tensor::Device;
-use serde::Serialize;
 
 use super::error::BenchError;
-use super::peak::MatrixProduct;
+use super::peak::{BurnProduct, MatrixProduct};
 use super::{bandwidth, tensor_peak};
 use crate::kernels::cpu::Isa;
 
@@ -17,15 +16,6 @@ pub(super) struct Ceilings {
     pub(super) burn_product: Option<BurnProduct>,
     /// Of reading and writing memory, GB/s.
     pub(super) bandwidth: f64,
-}
-
-/// Speed of Burn's own product of large matrices, GFLOP/s.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct BurnProduct {
-    /// Of 32-bit floats; operands may be rounded to fewer bits (TF32) on the way.
-    pub fp32: f64,
-    /// Of bfloat16 numbers, into bfloat16; none where the device has no such type.
-    pub bf16: Option<f64>,
 }
 
 impl Ceilings {

@@ -1,47 +1,21 @@
-//! Where the time of a step goes.
+//! Where the time goes: of the parts of a step, and of a call that is made again and again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use serde::Serialize;
 
 use super::error::BenchError;
+use crate::distill::{Clock, Part};
 
-/// A part of a training step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The teacher's hidden states.
-    Teacher,
-    /// The student's hidden states.
-    StudentForward,
-    /// Both heads and the loss, with its gradients in the student's hidden states and head.
-    Loss,
-    /// The gradients of all other parameters.
-    Backward,
-    /// The norm of the gradients and the update of the parameters.
-    Optimizer,
-    /// The batch on its way to the device, the loss on its way back.
-    Rest,
-}
-
-impl Part {
-    /// All parts, in the order in which reports list them.
-    pub const ALL: [Self; 6] =
-        [Self::Teacher, Self::StudentForward, Self::Loss, Self::Backward, Self::Optimizer, Self::Rest];
-
-    /// The name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Teacher => "teacher",
-            Self::StudentForward => "student forward",
-            Self::Loss => "loss",
-            Self::Backward => "backward",
-            Self::Optimizer => "optimizer",
-            Self::Rest => "rest",
-        }
-    }
-}
+/// Calls before the first that is timed: kernels are compiled and chosen among.
+const WARMUP: usize = 3;
+/// Calls are timed together until they take this long, so that starting them and waiting for them is little
+/// of it.
+const ROUND: Duration = Duration::from_millis(20);
+/// Rounds to take at least.
+const LEAST_ROUNDS: usize = 5;
+/// How long to look for the best.
+const TIME: Duration = Duration::from_millis(300);
 
 /// Seconds of each part of one step.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,8 +32,8 @@ impl Times {
     }
 }
 
-/// A clock that gives all time since its last reading to a part.
-pub(super) struct Clock<'a> {
+/// Gives all time since its last reading to a part.
+pub(super) struct Stopwatch<'a> {
     last: Instant,
     times: Times,
     /// The device that it waits for before each reading; without one, work that a device has yet to do falls
@@ -68,24 +42,9 @@ pub(super) struct Clock<'a> {
     in_use: u64,
 }
 
-impl<'a> Clock<'a> {
+impl<'a> Stopwatch<'a> {
     pub(super) fn start(device: Option<&'a Device>) -> Self {
         Self { last: Instant::now(), times: Times::default(), device, in_use: 0 }
-    }
-
-    pub(super) fn was(&mut self, part: Part) -> Result<(), BenchError> {
-        if let Some(device) = self.device {
-            wait(device)?;
-        }
-        let now = Instant::now();
-        self.times.0[part as usize] += (now - self.last).as_secs_f64();
-        self.last = now;
-        if let Some(device) = self.device {
-            self.in_use = self.in_use.max(device.memory_pool_usage().map_or(0, |usage| usage.bytes_in_use));
-            // Asking took its time.
-            self.last = Instant::now();
-        }
-        Ok(())
     }
 
     /// The times so far.
@@ -99,7 +58,51 @@ impl<'a> Clock<'a> {
     }
 }
 
+impl Clock for Stopwatch<'_> {
+    type Error = BenchError;
+
+    fn record(&mut self, part: Part) -> Result<(), BenchError> {
+        if let Some(device) = self.device {
+            wait(device)?;
+        }
+        let now = Instant::now();
+        self.times.0[part as usize] += (now - self.last).as_secs_f64();
+        self.last = now;
+        if let Some(device) = self.device {
+            self.in_use = self.in_use.max(device.memory_pool_usage().map_or(0, |usage| usage.bytes_in_use));
+            // Asking took its time.
+            self.last = Instant::now();
+        }
+        Ok(())
+    }
+}
+
 /// Waits until a device has done all that it was given.
 pub(super) fn wait(device: &Device) -> Result<(), BenchError> {
     device.sync().map_err(|error| BenchError::Execution(error.to_string()))
+}
+
+/// Seconds of a call, in the fastest of several rounds of calls.
+pub(super) fn fastest(device: &Device, mut call: impl FnMut()) -> Result<f64, BenchError> {
+    for _ in 0..WARMUP {
+        call();
+    }
+    wait(device)?;
+    let begin = Instant::now();
+    let (mut calls, mut rounds, mut best) = (1_u32, 0, Duration::MAX);
+    while rounds < LEAST_ROUNDS || begin.elapsed() < TIME {
+        let start = Instant::now();
+        for _ in 0..calls {
+            call();
+        }
+        wait(device)?;
+        let round = start.elapsed();
+        if round < ROUND && calls < 1 << 12 {
+            calls *= 2;
+            continue;
+        }
+        best = best.min(round / calls);
+        rounds += 1;
+    }
+    Ok(best.as_secs_f64())
 }

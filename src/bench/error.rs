@@ -60,7 +60,7 @@ pub enum BenchError {
     /// The teacher has nothing to say.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Signal(#[from] Box<DistillError>),
+    Signal(Box<DistillError>),
     /// `KDX_CPU` asks for what cannot be had.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -80,4 +80,10 @@ pub enum BenchError {
         /// The norm of the gradient.
         norm: f64,
     },
+}
+
+impl From<DistillError> for BenchError {
+    fn from(error: DistillError) -> Self {
+        Self::Signal(Box::new(error))
+    }
 }

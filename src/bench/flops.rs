@@ -7,7 +7,7 @@
 //! states, the gradient in the head. What a kernel computes twice to save memory counts once, and
 //! everything element by element (norms, softmax, the optimizer) counts nothing.
 
-use super::clock::Part;
+use crate::distill::Part;
 use crate::model::ModelConfig;
 use crate::model::cost::{Tokens, count_forward_flop, count_head_flop};
 

@@ -1,17 +1,18 @@
 //! What one training step costs on this machine, and where its time goes.
 //!
-//! The steps are those of [`distill::train`](crate::distill::train()), made of the same calls; only the
-//! data are random, and a clock stands between the parts.
+//! The steps are those of [`distill::train`](crate::distill::train()); only the data are random, and a clock
+//! stands between the parts.
 //!
-//! A processor has done its work when a call returns, so one set of steps gives both the speed and the parts. Other
-//! devices work behind the calls: their speed is that of steps as training takes them, which wait for the device
-//! only where figures are read, every so many steps; the parts are those of a second set of steps, which wait for
-//! the device at the end of each part. Such steps take longer, and parts are fractions of them.
+//! A processor has done its work when a call returns, so one set of steps gives both the speed and the parts.
+//! Other devices work behind the calls: their speed is that of steps as training takes them, which wait for
+//! the device only where figures are read, every so many steps; the parts are those of a second set of steps,
+//! which wait for the device at the end of each part. Such steps take longer, and parts are fractions of
+//! them.
 //!
 //! ```text
 //! options      what is measured
 //! step         the steps
-//! clock        the parts of a step, and the clock between them
+//! clock        the clock between the parts of a step
 //! flops        how much arithmetic each part has
 //! traffic      how much memory each part moves at the least
 //! ceilings     how fast the device is at most:
@@ -35,16 +36,15 @@ mod step;
 mod tensor_peak;
 mod traffic;
 
-pub use ceilings::BurnProduct;
-pub use clock::Part;
 pub use error::BenchError;
 pub use options::{Options, Shape, ShapeError, TeacherSignal};
-pub use peak::{MatrixProduct, matrix_product_gflops};
+pub use peak::{BurnProduct, MatrixProduct, matrix_product_gflops};
 pub use report::{DeviceMemory, ModelSizes, PartReport, Report};
 pub use statistics::Spread;
 
 use ceilings::Ceilings;
 
+pub use crate::distill::Part;
 use crate::kernels::cpu::Isa;
 
 /// Measures training steps.
@@ -53,7 +53,8 @@ use crate::kernels::cpu::Isa;
 ///
 /// # Errors
 /// Where an option is out of its range, no model has these sizes, the machine cannot hold the models,
-/// `KDX_CPU` asks for instructions that the processor lacks, the device fails, or the loss stops being finite.
+/// `KDX_CPU` asks for instructions that the processor lacks, the device fails, or the loss stops being
+/// finite.
 pub fn measure(options: &Options) -> Result<Report, BenchError> {
     rayon::scope(|_| {
         options.check()?;

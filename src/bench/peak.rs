@@ -25,6 +25,15 @@ pub struct MatrixProduct {
     pub bf16: f64,
 }
 
+/// Speed of Burn's own product of large matrices, GFLOP/s.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BurnProduct {
+    /// Of 32-bit floats; operands may be rounded to fewer bits (TF32) on the way.
+    pub fp32: f64,
+    /// Of bfloat16 numbers, into bfloat16; none where the device has no such type.
+    pub bf16: Option<f64>,
+}
+
 impl MatrixProduct {
     /// Measures both.
     pub(super) fn measure(isa: Isa) -> Self {

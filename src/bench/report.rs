@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 
-use super::ceilings::{BurnProduct, Ceilings};
-use super::clock::{Part, Times};
+use super::ceilings::Ceilings;
+use super::clock::Times;
 use super::flops::count_gflop;
 use super::options::{Options, TeacherSignal};
-use super::peak::MatrixProduct;
+use super::peak::{BurnProduct, MatrixProduct};
 use super::statistics::{Spread, mean};
 use super::step::{DeviceBytes, Measured};
 use super::traffic::count_gbyte;
+use crate::distill::Part;
 use crate::kernels::cpu::Isa;
 use crate::model::ModelConfig;
 use crate::model::cost::Tokens;
@@ -74,9 +75,11 @@ pub struct Report {
     pub gflop: f64,
     /// `gflop` by `mean_step_seconds`.
     pub gflop_per_second: f64,
-    /// `gflop_per_second` as a fraction of the matrix product in this precision; none where that was not measured.
+    /// `gflop_per_second` as a fraction of the matrix product in this precision; none where that was not
+    /// measured.
     pub of_matrix_product: Option<f64>,
-    /// Speed of a large matrix product on the device, made as in training, GFLOP/s; none where it was not measured.
+    /// Speed of a large matrix product on the device, made as in training, GFLOP/s; none where it was not
+    /// measured.
     pub matrix_product: Option<MatrixProduct>,
     /// Speed of Burn's own; none on the processor.
     pub burn_product: Option<BurnProduct>,
@@ -84,8 +87,8 @@ pub struct Report {
     pub memory_bandwidth: Option<f64>,
     /// Memory of the device; none on the processor, and where the device does not say.
     pub device_memory: Option<DeviceMemory>,
-    /// Most memory of the machine that the process has held; with `signal = "hidden"`, since the teacher is gone.
-    /// None where the system does not say.
+    /// Most memory of the machine that the process has held; with `signal = "hidden"`, since the teacher is
+    /// gone. None where the system does not say.
     pub peak_memory_mib: Option<f64>,
 }
 
@@ -94,8 +97,8 @@ pub struct Report {
 pub struct DeviceMemory {
     /// Most that tensors took at the end of a part; within one it may have been more.
     pub in_use_mib: f64,
-    /// Most that the process held for tensors, room for more included, in steps as training takes them. What the
-    /// warm-up left, in which kernels are tried out, was given back before.
+    /// Most that the process held for tensors, room for more included, in steps as training takes them. What
+    /// the warm-up left, in which kernels are tried out, was given back before.
     pub reserved_mib: f64,
     /// What the process held after the warm-up.
     pub reserved_in_warmup_mib: f64,
@@ -139,7 +142,8 @@ pub struct PartReport {
     pub gbyte: Option<f64>,
     /// Those by time.
     pub gbyte_per_second: Option<f64>,
-    /// That speed as a fraction of `memory_bandwidth`; above 1 where caches keep what one part leaves for the next.
+    /// That speed as a fraction of `memory_bandwidth`; above 1 where caches keep what one part leaves for the
+    /// next.
     pub of_memory_bandwidth: Option<f64>,
 }
 

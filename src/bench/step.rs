@@ -4,13 +4,17 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device};
 
-use super::clock::{Clock, Part, Times};
+use super::clock::{Stopwatch, Times};
 use super::error::BenchError;
 use super::options::{Options, TeacherSignal};
 use crate::data::{self, Batch, Dataset, Sequence};
-use crate::distill::{DeviceBatch, Gradients, Signal, Sums, Taken, TrainingState, memory};
+use crate::distill::{
+    Clock, DeviceBatch, DistillError, MicroBatches, Part, Position, Signal, Step, Taken, Teach,
+    TrainingState, Weighted, memory,
+};
+use crate::interrupt::Interrupt;
 use crate::kernels::cpu::release_memory;
-use crate::kernels::{Distillation, KeptHead, Projection, Taught, distillation_loss};
+use crate::kernels::{Distillation, KeptHead, Projection, Taught};
 use crate::model::cost::count_training_bytes;
 use crate::model::{ModelConfig, Transformer};
 use crate::schedule;
@@ -65,6 +69,17 @@ enum Teacher {
     None,
 }
 
+impl Teach for Teacher {
+    fn teach(&self, batch: &DeviceBatch) -> Result<Vec<Weighted>, DistillError> {
+        let taught = match self {
+            Self::Signal(signal) => signal.teach(batch)?,
+            Self::Given(taught) => Taught::clone(taught),
+            Self::None => return Ok(Vec::new()),
+        };
+        Ok(vec![Weighted { taught, weight: 1.0 }])
+    }
+}
+
 pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, BenchError> {
     let mix = Distillation::from(&options.loss);
     let student_config = options
@@ -84,8 +99,11 @@ pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, Be
     };
     let teacher = teacher(options, teacher_config.as_ref(), &batch, device)?;
     let student = random_model(&student_config, options.precision, &device.clone().autodiff());
-    let training = Training { device, batch, teacher, mix, optimizer: OptimizerConfig::default() };
-    let mut state = TrainingState::new(student);
+    let optimizer = OptimizerConfig::default();
+    let step = Step { objective: &mix, teachers: &teacher, optimizer: &optimizer, device };
+    let batch = MicroBatches { batches: vec![batch], after: Position::default() };
+    let training = Training { step, batch, stop: Interrupt::new() };
+    let mut state = TrainingState::new(student, 0);
     let mut measured = Measured {
         student: student_config,
         teacher: teacher_config,
@@ -114,11 +132,10 @@ pub(super) fn measure(options: &Options, device: &Device) -> Result<Measured, Be
 
 /// A training that goes on and on with one batch.
 struct Training<'a> {
-    device: &'a Device,
-    batch: Batch,
-    teacher: Teacher,
-    mix: Distillation,
-    optimizer: OptimizerConfig,
+    step: Step<'a, Distillation, Teacher>,
+    batch: MicroBatches,
+    /// Never asked.
+    stop: Interrupt,
 }
 
 impl Training<'_> {
@@ -148,9 +165,9 @@ impl Training<'_> {
         mut state: TrainingState,
         measured: &mut Measured,
     ) -> Result<(), BenchError> {
-        let reserved = || self.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+        let reserved = || self.step.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
         let reserved_in_warmup = reserved();
-        self.device.memory_cleanup();
+        self.step.device.memory_cleanup();
         // Takes again what the steps need.
         (state, _) = self.step_and_read(state, None)?;
 
@@ -163,7 +180,7 @@ impl Training<'_> {
             let mut taken = Vec::with_capacity(every);
             for _ in 0..every {
                 let step;
-                (state, step) = self.step(state, &mut Clock::start(None))?;
+                (state, step) = self.take_step(state, &mut Stopwatch::start(None))?;
                 taken.push(step);
             }
             taken.into_iter().try_for_each(read)?;
@@ -178,7 +195,7 @@ impl Training<'_> {
         let mut elapsed = 0.0;
         while measured.parts.len() < LEAST_STEPS || elapsed < options.seconds * TIME_OF_PARTS {
             let clock;
-            (state, clock) = self.step_and_read(state, Some(self.device))?;
+            (state, clock) = self.step_and_read(state, Some(self.step.device))?;
             elapsed += clock.times().whole();
             measured.parts.push(clock.times());
             most_in_use = most_in_use.max(clock.in_use());
@@ -191,48 +208,29 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// A step whose figures are read at once, with a clock that waits for a device between its parts if one is given.
+    /// A step whose figures are read at once, with a clock that waits for a device between its parts if one
+    /// is given.
     fn step_and_read<'a>(
         &self,
         state: TrainingState,
         device: Option<&'a Device>,
-    ) -> Result<(TrainingState, Clock<'a>), BenchError> {
-        let mut clock = Clock::start(device);
-        let (state, taken) = self.step(state, &mut clock)?;
+    ) -> Result<(TrainingState, Stopwatch<'a>), BenchError> {
+        let mut clock = Stopwatch::start(device);
+        let (state, taken) = self.take_step(state, &mut clock)?;
         read(taken)?;
-        clock.was(Part::Rest)?;
+        clock.record(Part::Rest)?;
         Ok((state, clock))
     }
 
-    /// A step as in [`distill::train`](crate::distill::train()), but for the schedule and the micro-batches.
-    fn step(
+    /// A step with the peak learning rate.
+    fn take_step(
         &self,
-        mut state: TrainingState,
-        clock: &mut Clock,
+        state: TrainingState,
+        clock: &mut Stopwatch,
     ) -> Result<(TrainingState, Taken), BenchError> {
-        let Self { device, batch, teacher, mix, optimizer } = self;
-        state.step += 1;
-        let Some(batch) = DeviceBatch::new(batch, device) else { unreachable!("every label counts") };
-        clock.was(Part::Rest)?;
-        let hidden = state.student.forward_rows(batch.ids.clone(), batch.rows.clone());
-        clock.was(Part::StudentForward)?;
-        let taught = match teacher {
-            Teacher::Signal(signal) => Some(signal.teach(&batch).map_err(Box::new)?),
-            Teacher::Given(taught) => Some(Taught::clone(taught)),
-            Teacher::None => None,
-        };
-        clock.was(Part::Teacher)?;
-        let loss = distillation_loss(state.student.project(hidden), taught, batch.targets, mix);
-        clock.was(Part::Loss)?;
-        let mut gradients = Gradients::default();
-        gradients.add(&state.student, &loss.total);
-        let losses = Some(Sums::add(None, loss, 1.0));
-        clock.was(Part::Backward)?;
-        let norm = gradients.norm();
-        let rate = optimizer.learning_rate;
-        state.student = state.optimizer.step(state.student, gradients, &norm, optimizer, rate, state.step);
-        clock.was(Part::Optimizer)?;
-        let taken = Taken { step: state.step, tokens: state.tokens, losses, norm };
+        let learning_rate = self.step.optimizer.learning_rate;
+        let (state, taken) = self.step.take(state, &self.batch, learning_rate, &self.stop, clock)?;
+        let Some(taken) = taken else { unreachable!("nobody asks it to stop") };
         Ok((state, taken))
     }
 }
@@ -264,7 +262,7 @@ fn teacher(
     let signal = Signal::Online(Box::new(random_model(config, options.precision, device).frozen()));
     Ok(match (options.signal, DeviceBatch::new(batch, device)) {
         (TeacherSignal::Hidden, Some(batch)) => {
-            let taught = as_from_the_cache(signal.teach(&batch).map_err(Box::new)?, options);
+            let taught = as_from_the_cache(signal.teach(&batch)?, options);
             drop(signal);
             release_memory();
             memory::restart_peak();

@@ -5,52 +5,18 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
-use super::ceilings::BurnProduct;
-use super::clock::wait;
+use super::clock::{fastest, wait};
 use super::error::BenchError;
-use super::peak::MatrixProduct;
+use super::peak::{BurnProduct, MatrixProduct};
 use crate::kernels::{Precision, Products, linear};
 
 /// Rows and columns of the square matrices, at least and at most.
 const SIZES: std::ops::RangeInclusive<usize> = 256..=8192;
 /// A product of the largest matrices that are tried takes less than this.
 const LONGEST: Duration = Duration::from_millis(20);
-/// Calls before the first that is timed: kernels are compiled and chosen among.
-const WARMUP: usize = 3;
-/// Calls are timed together until they take this long, so that starting them and waiting for them is little of it.
-const ROUND: Duration = Duration::from_millis(20);
-/// Rounds to take at least.
-const LEAST_ROUNDS: usize = 5;
-/// How long to look for the best.
-const TIME: Duration = Duration::from_millis(300);
 
-/// Seconds of a call, in the fastest of several rounds of calls.
-pub(super) fn fastest(device: &Device, mut call: impl FnMut()) -> Result<f64, BenchError> {
-    for _ in 0..WARMUP {
-        call();
-    }
-    wait(device)?;
-    let begin = Instant::now();
-    let (mut calls, mut rounds, mut best) = (1_u32, 0, Duration::MAX);
-    while rounds < LEAST_ROUNDS || begin.elapsed() < TIME {
-        let start = Instant::now();
-        for _ in 0..calls {
-            call();
-        }
-        wait(device)?;
-        let round = start.elapsed();
-        if round < ROUND && calls < 1 << 12 {
-            calls *= 2;
-            continue;
-        }
-        best = best.min(round / calls);
-        rounds += 1;
-    }
-    Ok(best.as_secs_f64())
-}
-
-/// Speeds of the products that training makes and of Burn's own, with matrices of random numbers that are as large as
-/// the device multiplies in a moment.
+/// Speeds of the products that training makes and of Burn's own, with matrices of random numbers that are as
+/// large as the device multiplies in a moment.
 pub(super) fn matrix_products(device: &Device) -> Result<(MatrixProduct, BurnProduct), BenchError> {
     let size = size(device)?;
     let speed = |call: &mut dyn FnMut()| -> Result<f64, BenchError> {
@@ -82,8 +48,8 @@ fn multiply(a: &Tensor<2>, b: &Tensor<2>, precision: Precision) -> Tensor<2> {
     linear(a.clone(), [b.clone()], &Products { precision, packed: None })
 }
 
-/// The largest power of two in range whose product in single precision, which one kernel makes at any size, takes
-/// no longer than it may.
+/// The largest power of two in range whose product in single precision, which one kernel makes at any size,
+/// takes no longer than it may.
 fn size(device: &Device) -> Result<usize, BenchError> {
     let mut size = *SIZES.start();
     while size < *SIZES.end() {

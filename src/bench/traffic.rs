@@ -6,7 +6,7 @@
 //! type) counts nothing. So these are bounds: a part moves more, and a device reaches more bandwidth than
 //! follows from them; only the optimizer's are exact.
 
-use super::clock::Part;
+use crate::distill::Part;
 use crate::model::ModelConfig;
 use crate::model::cost::{Tokens, count_body, count_forward_bytes, count_head, count_kept};
 use crate::spec::Precision;

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::job::Observer;
 use super::log::Log;
 use super::optimizer::Optimizer;
 use super::state::{LastMeasured, Position, TrainingState};
-use super::train::{Job, Observer};
 use crate::kernels::Moments;
-use crate::model::{ModelConfig, NamePath, Transformer};
-use crate::store::{Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunRecord, StoreError};
+use crate::model::{ModelConfig, NamePath};
+use crate::store::{
+    Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunId, RunRecord, StoreError,
+};
 
 /// The parameters.
 const WEIGHTS: &str = "weights.safetensors";
@@ -23,9 +25,10 @@ const SECOND_MOMENTS: &str = "second_moments.safetensors";
 
 /// Writes the checkpoints of a run, and finds the one of an attempt before.
 pub(super) struct Checkpoints<'a> {
-    record: &'a RunRecord,
     dir: &'a RunDir,
     checkpoint: Checkpoint,
+    run_id: RunId,
+    /// See [`fingerprint`].
     fingerprint: String,
     started: Instant,
     /// What the attempts took whose work this one goes on with.
@@ -44,16 +47,16 @@ pub(super) struct Saved {
 }
 
 impl<'a> Checkpoints<'a> {
-    /// `started` is when this attempt began.
-    pub(super) fn new(job: &Job<'a>, started: Instant) -> Self {
+    /// Of the run in `dir`; `started` is when this attempt began.
+    pub(super) fn new(dir: &'a RunDir, record: &RunRecord, started: Instant) -> Self {
         Self {
-            record: job.record,
-            dir: job.dir,
-            checkpoint: job.dir.checkpoint(),
-            fingerprint: fingerprint(job.record),
+            dir,
+            checkpoint: dir.checkpoint(),
+            run_id: record.run_id.clone(),
+            fingerprint: fingerprint(record),
             started,
             earlier: Duration::ZERO,
-            every: job.record.spec.stage().train.checkpoint_every(),
+            every: record.spec.stage().train.checkpoint_every(),
             last: Instant::now(),
         }
     }
@@ -83,7 +86,7 @@ impl<'a> Checkpoints<'a> {
             path: self.checkpoint.path().to_owned(),
             reason: reason.to_owned(),
         };
-        if state.run_id != self.record.run_id || state.fingerprint != self.fingerprint {
+        if state.run_id != self.run_id || state.fingerprint != self.fingerprint {
             return Err(damaged("it is of another run, or of another version of kdx"));
         }
         let mut part = |name: &str| parts.remove(name).ok_or_else(|| damaged(&format!("it has no {name}")));
@@ -107,11 +110,11 @@ impl<'a> Checkpoints<'a> {
         Ok(Some((Saved { state, weights, first, second }, writer)))
     }
 
-    /// The state that a checkpoint holds. `student` is the model at its start.
+    /// The state that a checkpoint holds. `start` is the state before the first step; arrays go to `device`.
     pub(super) fn resume(
         &mut self,
         saved: Saved,
-        student: Transformer,
+        start: TrainingState,
         log: &mut Log,
         device: &Device,
     ) -> TrainingState {
@@ -128,12 +131,15 @@ impl<'a> Checkpoints<'a> {
             Some((name, Moments { first: vector(first), second: vector(second) }))
         });
         let moments = moments.collect();
+        let TrainingState { student, mut random, .. } = start;
+        random.skip_to(state.random_position);
         TrainingState {
             student: student.map(&mut Replace { path: NamePath::default(), weights, device }),
             optimizer: Optimizer { moments },
             step: state.step,
             position: Position { epoch: state.epoch, batch: state.batch },
             tokens: state.tokens,
+            random,
             measured: LastMeasured {
                 step: state.measured_at,
                 figures: state.validation.map(|student| (student, state.teacher_validation)),
@@ -165,12 +171,13 @@ impl<'a> Checkpoints<'a> {
     fn try_write(&self, state: &TrainingState, log: &Log) -> Result<(), StoreError> {
         let (validation, teacher_validation) = state.measured.figures.clone().unzip();
         let checkpoint = CheckpointState {
-            run_id: self.record.run_id.clone(),
+            run_id: self.run_id.clone(),
             fingerprint: self.fingerprint.clone(),
             step: state.step,
             epoch: state.position.epoch,
             batch: state.position.batch,
             tokens: state.tokens,
+            random_position: state.random.count_drawn(),
             training_seconds: log.training.as_secs_f64(),
             wall_seconds: (self.earlier + self.started.elapsed()).as_secs_f64(),
             since: log.since.clone(),
@@ -230,5 +237,59 @@ impl ModuleMapper for Replace<'_> {
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
         self.path.exit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Transformer;
+    use crate::spec::SizeConfig;
+    use crate::store::MetricRow;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn started(&mut self, _total_steps: u64, _parameters: u64) {}
+        fn metric(&mut self, _row: &MetricRow, _tokens_per_second: f64) {}
+    }
+
+    fn checkpoints(dir: &RunDir) -> Checkpoints<'_> {
+        Checkpoints {
+            dir,
+            checkpoint: dir.checkpoint(),
+            run_id: RunId("0123".to_owned()),
+            fingerprint: "f".to_owned(),
+            started: Instant::now(),
+            earlier: Duration::ZERO,
+            every: None,
+            last: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_resumed_draws_what_it_would_have_drawn() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::new(root.path());
+        let size =
+            SizeConfig { hidden_size: Some(8), layers: Some(1), heads: Some(1), ..SizeConfig::default() };
+        let config = ModelConfig::from_size(&size, 16).unwrap();
+        let start = || TrainingState::new(Transformer::random(&config, 0, &Device::flex().autodiff()), 7);
+        let mut nobody = Nobody;
+        let mut log = Log::new(dir.metrics_writer().unwrap(), &mut nobody, 1);
+        // A run that draws nothing, and one that does.
+        for drawn in [0, 11] {
+            let mut state = start();
+            for _ in 0..drawn {
+                state.random.unit();
+            }
+            let mut checkpoints = checkpoints(&dir);
+            checkpoints.write(&state, &mut log);
+            let (saved, _) = checkpoints.find(&config, &mut Nobody).unwrap();
+            let mut resumed = checkpoints.resume(saved, start(), &mut log, &Device::flex());
+            let next = state.random.unit();
+            assert_eq!(resumed.random.unit(), next);
+            assert_eq!(start().random.unit() == next, drawn == 0);
+        }
     }
 }

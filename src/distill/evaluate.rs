@@ -4,66 +4,66 @@ use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
 use super::error::DistillError;
-use super::teacher::Signal;
+use super::objective::{Measures, Objective};
+use super::teachers::{Ensemble, Teach};
 use crate::data::{self, Dataset};
 use crate::interrupt::Interrupt;
-use crate::kernels::{Distillation, Measured, measure};
 use crate::model::Transformer;
 use crate::store::Evaluation;
 
 /// What students are measured on, and against whom.
-pub(super) struct Evaluator<'a> {
-    pub(super) teacher: Option<&'a Signal>,
+pub(super) struct Evaluator<'a, O> {
+    pub(super) teachers: &'a Ensemble,
     pub(super) split: &'a Dataset,
     pub(super) batch_size: usize,
     pub(super) pad_id: u32,
-    pub(super) mix: &'a Distillation,
+    pub(super) objective: &'a O,
     pub(super) device: &'a Device,
 }
 
-impl Evaluator<'_> {
-    /// Measures the student on the whole split, and the teacher beside it. Every figure is a mean over
+impl<O: Objective> Evaluator<'_, O> {
+    /// Measures the student on the whole split, and the teachers beside it. Every figure is a mean over
     /// the tokens of the split, so it does not depend on how they are batched. None where `stop` was
     /// set on the way, or where nothing counts.
     ///
     /// # Errors
-    /// Where the teacher's signal cannot be had.
+    /// Where a teacher's signal cannot be had.
     pub(super) fn measure(
         &self,
         student: &Transformer,
         stop: &Interrupt,
     ) -> Result<Option<(Evaluation, Option<Evaluation>)>, DistillError> {
         let student = student.frozen();
-        let mut sums = Measured::default();
+        let mut sums = Measures::default();
         for batch in data::epoch(self.split, self.batch_size, false, 0, 0, self.pad_id) {
             if stop.is_asked() {
                 return Ok(None);
             }
             let Some(batch) = DeviceBatch::new(&batch, self.device) else { continue };
             let hidden = student.forward_rows(batch.ids.clone(), batch.rows.clone());
-            let taught = self.teacher.map(|signal| signal.teach(&batch)).transpose()?;
-            sums += measure(student.project(hidden), taught, batch.targets, self.mix);
+            let taught = self.teachers.teach(&batch)?;
+            sums += self.objective.measure(student.project(hidden), taught, batch.targets);
         }
         Ok((sums.rows > 0).then(|| figures(&sums)))
     }
 }
 
 /// Means over the rows.
-fn figures(sums: &Measured) -> (Evaluation, Option<Evaluation>) {
+fn figures(sums: &Measures) -> (Evaluation, Option<Evaluation>) {
     let mean = |sum: f64| sum / sums.rows as f64;
-    let of = |hard: f64, correct: u64| Evaluation {
+    let of = |hard: f64, correct: f64| Evaluation {
         hard_loss: mean(hard),
         // Kept finite: JSON has no infinity.
         perplexity: mean(hard).exp().min(f64::MAX),
         soft_loss: None,
         agreement: None,
-        accuracy: mean(correct as f64),
+        accuracy: mean(correct),
         tokens: sums.rows,
     };
     let student = Evaluation {
-        soft_loss: sums.teacher.and_then(|teacher| teacher.soft).map(mean),
-        agreement: sums.teacher.map(|teacher| mean(teacher.agreed as f64)),
-        ..of(sums.hard, sums.correct)
+        soft_loss: sums.teachers.and_then(|teachers| teachers.soft).map(mean),
+        agreement: sums.teachers.map(|teachers| mean(teachers.agreed)),
+        ..of(sums.hard, sums.correct as f64)
     };
-    (student, sums.teacher.map(|teacher| of(teacher.hard, teacher.correct)))
+    (student, sums.teachers.map(|teachers| of(teachers.hard, teachers.correct)))
 }

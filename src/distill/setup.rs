@@ -1,12 +1,12 @@
-//! What a run starts with: data, teacher and student, and the checks that they go together.
+//! What a run starts with: data, teachers and student, and the checks that they go together.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
 use super::error::DistillError;
-use super::teacher::{Request, Teacher};
-use super::train::{Job, Observer};
+use super::job::{Job, Observer};
+use super::teachers::{Request, Teacher, Teachers};
 use crate::data::{self, Prepared};
 use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Precision};
@@ -26,10 +26,10 @@ impl From<spec::Precision> for Precision {
 /// What a run starts with.
 pub(super) struct Setup {
     pub(super) data: Prepared,
-    pub(super) teacher: Option<Teacher>,
+    pub(super) teachers: Teachers,
     pub(super) student: Transformer,
     pub(super) student_config: ModelConfig,
-    pub(super) mix: Distillation,
+    pub(super) objective: Distillation,
 }
 
 impl Setup {
@@ -43,9 +43,8 @@ impl Setup {
     ) -> Result<Option<Self>, DistillError> {
         let config = job.record.spec.stage();
         let inner = job.device.clone().without_autodiff();
-        let teacher_dir = job.teacher_dirs.first();
-        let mix = Distillation::from(&config.loss);
-        if mix.divergence.is_some() && teacher_dir.is_none() {
+        let objective = Distillation::from(&config.loss);
+        if objective.divergence.is_some() && job.teacher_dirs.is_empty() {
             return Err(DistillError::NoTeacher { kind: config.loss.kind.name() });
         }
         let fallback: Vec<PathBuf> = job.teacher_dirs.iter().chain(&job.start_dir).cloned().collect();
@@ -68,26 +67,22 @@ impl Setup {
         for split in std::iter::once(&data.train).chain(&data.validation) {
             split.check_vocabulary(student_config.vocab_size)?;
         }
-        let teacher = match teacher_dir.zip(config.teachers.first()) {
-            None => None,
-            Some((directory, settings)) => {
-                let request = Request {
-                    directory,
-                    config,
-                    settings,
-                    data: &data,
-                    is_taught: mix.divergence.is_some(),
-                    student_vocab: student_config.vocab_size,
-                    device: &inner,
-                    cache_dir: job.cache_dir,
-                };
-                match Teacher::new(&request, observer, stop)? {
-                    Some(teacher) => Some(teacher),
-                    None => return Ok(None),
-                }
-            }
-        };
-        Ok(Some(Self { data, teacher, student, student_config, mix }))
+        let mut teachers = Teachers::default();
+        for (directory, settings) in job.teacher_dirs.iter().zip(&config.teachers) {
+            let request = Request {
+                directory,
+                config,
+                settings,
+                data: &data,
+                is_taught: objective.divergence.is_some(),
+                student_vocab: student_config.vocab_size,
+                device: &inner,
+                cache_dir: job.cache_dir,
+            };
+            let Some(teacher) = Teacher::new(&request, observer, stop)? else { return Ok(None) };
+            teachers.add(teacher, 1.0);
+        }
+        Ok(Some(Self { data, teachers, student, student_config, objective }))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::optimizer::Optimizer;
 use crate::model::Transformer;
+use crate::spec::Random;
 use crate::store::{Best, Evaluation};
 
 /// All that changes while a run trains. Whatever else the training uses is a function of the run's
-/// configuration and files: there is no other random state, for the order of the data depends on the
-/// seed and the epoch alone.
+/// configuration and files; the order of the data depends on the seed and the epoch alone.
 #[derive(Debug, Clone)]
 pub struct TrainingState {
     /// The model that is trained, on an autodiff device.
@@ -19,6 +19,8 @@ pub struct TrainingState {
     pub position: Position,
     /// Tokens that went through the student, padding left out.
     pub tokens: u64,
+    /// What a step draws from where it needs chance.
+    pub(crate) random: Random,
     /// The newest evaluation.
     pub measured: LastMeasured,
     /// The best evaluation, where its model is kept.
@@ -44,14 +46,15 @@ pub struct Position {
 }
 
 impl TrainingState {
-    /// The state before the first step.
-    pub fn new(student: Transformer) -> Self {
+    /// The state before the first step of a run with this seed.
+    pub fn new(student: Transformer, seed: u64) -> Self {
         Self {
             student,
             optimizer: Optimizer::default(),
             step: 0,
             position: Position::default(),
             tokens: 0,
+            random: Random::new("kdx 2026 draws of training steps", &[seed]),
             measured: LastMeasured::default(),
             best: None,
         }

@@ -16,6 +16,17 @@ impl Random {
         Self(ChaCha8Rng::from_seed(blake3::derive_key(purpose, &bytes)))
     }
 
+    /// How many 32-bit words were drawn: where the stream stands.
+    pub(crate) fn count_drawn(&self) -> u64 {
+        // Counted in more bits than can ever be drawn.
+        self.0.get_word_pos() as u64
+    }
+
+    /// Goes to where the stream stands once so many words were drawn.
+    pub(crate) fn skip_to(&mut self, drawn: u64) {
+        self.0.set_word_pos(drawn.into());
+    }
+
     /// A number in `0..bound`, all equally likely; 0 for a bound of 0.
     ///
     /// Multiply and reject (Lemire, arXiv 1805.10941).
@@ -66,6 +77,21 @@ mod tests {
         assert_eq!(draw("a", &[1, 2]), draw("a", &[1, 2]));
         assert_ne!(draw("a", &[1, 2]), draw("a", &[2, 1]));
         assert_ne!(draw("a", &[1, 2]), draw("b", &[1, 2]));
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_where_it_stood() {
+        for drawn in 0..40 {
+            let mut random = Random::new("goes on", &[5]);
+            for _ in 0..drawn {
+                random.unit();
+            }
+            let mut other = Random::new("goes on", &[5]);
+            other.skip_to(random.count_drawn());
+            for _ in 0..40 {
+                assert_eq!(other.unit(), random.unit(), "{drawn}");
+            }
+        }
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct CheckpointState {
     pub batch: u64,
     /// Tokens that went through the student, padding left out.
     pub tokens: u64,
+    /// Words drawn from the run's stream of random numbers, so that the next step draws what it would have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub random_position: u64,
     /// Seconds spent in steps.
     pub training_seconds: f64,
     /// Seconds since the run's start, of all attempts that led here.
@@ -61,6 +64,11 @@ pub struct CheckpointState {
     pub best: Option<Best>,
     /// The part of `metrics.jsonl` that belongs to it.
     pub metrics: MetricsMark,
+}
+
+/// Of a run that draws nothing, the record is what it was before it had the field.
+fn is_zero(position: &u64) -> bool {
+    *position == 0
 }
 
 /// Losses of a step, or the means of several.
@@ -207,8 +215,8 @@ impl Checkpoint {
     /// need be in memory at once.
     ///
     /// # Errors
-    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before is
-    /// still whole then.
+    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before
+    /// is still whole then.
     pub fn write(
         &self,
         state: CheckpointState,
@@ -314,6 +322,7 @@ mod tests {
             epoch: 1,
             batch: 2,
             tokens: 3,
+            random_position: step,
             training_seconds: 0.1 + 0.2,
             wall_seconds: 1e-300,
             since: vec![StepLosses { total: 1.0 / 3.0, hard: f64::MIN_POSITIVE, soft: None }],
@@ -414,5 +423,17 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             assert_eq!(checkpoint.read().unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn a_record_from_before_random_numbers_were_kept_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
+        write(&checkpoint, 0);
+        let text = fs::read_to_string(checkpoint.record_path()).unwrap();
+        assert!(!text.contains("random"), "{text}");
+        assert_eq!(checkpoint.state().unwrap().unwrap().random_position, 0);
+        write(&checkpoint, 5);
+        assert_eq!(checkpoint.state().unwrap().unwrap().random_position, 5);
     }
 }

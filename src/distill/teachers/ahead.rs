@@ -1,5 +1,5 @@
-//! Reading hidden states before they are needed, on a thread of its own: a graphics processor is then kept waiting
-//! neither by the disk nor by the copy into memory that it can read by itself.
+//! Reading hidden states before they are needed, on a thread of its own: a graphics processor is then kept
+//! waiting neither by the disk nor by the copy into memory that it can read by itself.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -77,8 +77,8 @@ impl Ahead {
         }
     }
 
-    /// The states of some sequences, once they are read. What was asked for before them and never taken is passed over; none
-    /// where these were not asked for.
+    /// The states of some sequences, once they are read. What was asked for before them and never taken is
+    /// passed over; none where these were not asked for.
     pub(super) fn take(&self, sequences: &[u32]) -> Option<Result<TensorData, Damage>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !read.asked.iter().any(|asked| asked == sequences) {

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
-use super::super::train::Observer;
+use super::super::job::Observer;
 use super::plan::Plan;
 use super::top::Shortlist;
 use crate::cache::{ByteSize, Element, Loss, WriteLock, Writer};
@@ -27,7 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) teacher: &'a Transformer,
     pub(super) device: &'a Device,
     pub(super) pad_id: u32,
-    /// Sequences of a training batch: as many tokens a graphics processor has memory for, and takes to be kept busy.
+    /// Sequences of a training batch: as many tokens a graphics processor has memory for, and takes to be
+    /// kept busy.
     pub(super) batch_size: usize,
     /// What is kept of the logits; none keeps the hidden states.
     pub(super) shortlist: Option<&'a Shortlist>,

@@ -8,6 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::super::error::DistillError;
+use super::online;
 use crate::cache::{Damage, Element, Header, SignalFile};
 use crate::kernels::Precision;
 use crate::model::Transformer;
@@ -58,14 +59,14 @@ impl Stored {
             Err(damage) => {
                 self.file.discard(&damage);
                 tracing::warn!("the teacher runs on every batch for the rest of this run");
-                let teacher = super::load(&self.directory, self.precision, &self.device)?;
+                let teacher = online::load(&self.directory, self.precision, &self.device)?;
                 Ok(run(self.instead.get_or_init(|| teacher)))
             }
         }
     }
 
-    /// The hidden states of some sequences, `[n, hidden]`, one sequence after the other, in the type that products on
-    /// the device take.
+    /// The hidden states of some sequences, `[n, hidden]`, one sequence after the other, in the type that
+    /// products on the device take.
     pub(super) fn states(&self, sequences: &[u32]) -> Result<TensorData, Damage> {
         let header = self.header();
         let width = header.width as usize;
@@ -87,8 +88,8 @@ impl Stored {
         Ok(data.convert_dtype(dtype))
     }
 
-    /// Reads `count` rows into columns, each with its share of every row: the rows of these sequences, one sequence
-    /// after the other.
+    /// Reads `count` rows into columns, each with its share of every row: the rows of these sequences, one
+    /// sequence after the other.
     pub(super) fn fill<const N: usize>(
         &self,
         sequences: &[u32],

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use super::super::batch::DeviceBatch;
 use super::super::error::DistillError;
 use super::ahead::Ahead;
+use super::online;
 use super::stored::Stored;
 use crate::cache::Damage;
 use crate::data::Batch;
@@ -29,18 +30,18 @@ impl HiddenStates {
         Self { stored, head, ahead }
     }
 
-    /// See [`Signal::teach`](super::Signal::teach).
+    /// See [`Signal::teach`](super::signal::Signal::teach).
     pub(super) fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
         let read = || Ok(self.head.teach(self.read(batch)?));
-        self.stored.read_or(read, |teacher| super::run(teacher, batch))
+        self.stored.read_or(read, |teacher| online::run(teacher, batch))
     }
 
-    /// See [`Signal::reads_ahead`](super::Signal::reads_ahead).
+    /// See [`Signal::reads_ahead`](super::signal::Signal::reads_ahead).
     pub(super) fn reads_ahead(&self) -> bool {
         self.ahead.is_some() && !self.stored.is_replaced()
     }
 
-    /// See [`Signal::read_ahead`](super::Signal::read_ahead).
+    /// See [`Signal::read_ahead`](super::signal::Signal::read_ahead).
     pub(super) fn read_ahead(&self, batches: &[Batch]) {
         for batch in batches {
             if let Some(ahead) = &self.ahead {

@@ -6,11 +6,12 @@ use burn::tensor::Device;
 use cubecl_environment::stream::StreamId;
 
 use super::super::error::DistillError;
-use super::super::train::Observer;
-use super::Signal;
+use super::super::job::Observer;
 use super::build::Builder;
 use super::hidden::HiddenStates;
+use super::online;
 use super::plan::{Plan, Source, Split};
+use super::signal::Signal;
 use super::stored::Stored;
 use super::top::{Shortlist, TopLogits};
 use crate::cache::{self, ByteSize, CacheError, Opened, SignalFile};
@@ -22,7 +23,8 @@ use crate::spec::{SignalKind, Stage, StageTeacher};
 use crate::store::StoreError;
 use crate::thread_log::carried;
 
-/// The teacher of a run.
+/// One teacher of a run.
+#[derive(Debug)]
 pub(in super::super) struct Teacher {
     /// What the student is taught with; none where it learns from labels alone.
     pub(in super::super) training: Option<Signal>,
@@ -250,7 +252,7 @@ impl<'a> Making<'a, '_> {
             Some(model) => Ok(model),
             none => {
                 let Request { directory, config, device, .. } = *self.request;
-                Ok(none.insert(super::load(directory, config.train.precision.into(), device)?))
+                Ok(none.insert(online::load(directory, config.train.precision.into(), device)?))
             }
         }
     }
@@ -272,8 +274,8 @@ impl<'a> Making<'a, '_> {
 }
 
 /// Runs `work` on all processors: the workers that have the others wait for what it makes. The number of
-/// threads changes no bit of it. What it computes on a GPU stays on the stream of this thread, whose memory it
-/// takes, and what it says goes to the same log.
+/// threads changes no bit of it. What it computes on a GPU stays on the stream of this thread, whose memory
+/// it takes, and what it says goes to the same log.
 fn on_all_processors<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if rayon::current_num_threads() < processors

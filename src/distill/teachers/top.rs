@@ -131,7 +131,7 @@ impl TopLogits {
         Self { stored, shortlist }
     }
 
-    /// See [`Signal::teach`](super::Signal::teach).
+    /// See [`Signal::teach`](super::signal::Signal::teach).
     pub(super) fn teach(&self, batch: &DeviceBatch) -> Result<Taught, DistillError> {
         let rows = self.stored.read_or(|| self.read(batch), |teacher| self.shortlist.run(teacher, batch))?;
         Ok(self.tensors(rows, &self.stored.device).into())
