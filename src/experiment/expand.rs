@@ -6,43 +6,42 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Point;
-use super::grid::{Assignment, Axis, Selection};
-use super::merge::Merged;
-use super::problem::{Draft, Report};
+use super::axes::axis::{Assignment, Axis, MOST_POINTS, Selection};
+use super::declaration::Point;
+use super::key;
+use super::layers::merge::Merged;
+use super::read::problem::{Draft, Report};
+use super::read::source::At;
 use super::rules::{self, Rules, Site};
-use super::source::At;
+use super::schema::shape::is_run_section;
 use crate::spec::relevance::{self, CONDITIONAL};
 use crate::spec::{RunConfig, SearchConfig};
-
-/// An experiment with more points is a mistake, and would not fit into memory or a lifetime.
-pub(super) const MOST_POINTS: usize = 100_000;
 
 const SEED: &str = "train.seed";
 const KIND: &str = "loss.kind";
 
 /// The axes and points of an experiment.
 #[derive(Debug, Default)]
-pub(super) struct Expansion {
+pub(crate) struct Expansion {
     /// Dotted keys of the axes, slowest first.
     pub axes: Vec<String>,
     pub points: Vec<Point>,
 }
 
 /// Expands the grid and checks every point. Problems and warnings are reported.
-pub(super) fn expand(
+pub(crate) fn expand(
     merged: &Merged<'_>,
     search: &SearchConfig,
     errors: &mut Report,
     warnings: &mut Report,
 ) -> Expansion {
     rules::check_space(merged, search, errors, warnings);
-    let keys = axis_keys(merged);
-    if let Some(draft) = too_many(merged) {
+    let keys = collect_axis_keys(merged);
+    if let Some(draft) = refuse_too_many(merged) {
         errors.push(draft);
         return Expansion::default();
     }
-    let base = Value::Object(run_sections(&merged.sections));
+    let base = Value::Object(select_run_sections(&merged.sections));
     let base_config = match RunConfig::deserialize(&base) {
         Ok(config) => config,
         Err(error) => {
@@ -60,10 +59,10 @@ pub(super) fn expand(
         seen: HashMap::new(),
         counted: [false; relevance::COUNT],
     };
-    let excluded = points.product();
-    points.included();
+    let excluded = points.add_product();
+    points.add_included();
     if merged.baseline {
-        points.baselines();
+        points.add_baselines();
     }
     let (found, counted) = (points.found, points.counted);
     for (selection, _) in merged.exclude.iter().zip(excluded).filter(|(_, matched)| !matched) {
@@ -77,7 +76,7 @@ pub(super) fn expand(
 }
 
 /// Everything that moves: axes in their order, then what only included points or baselines have.
-fn axis_keys(merged: &Merged<'_>) -> Vec<String> {
+fn collect_axis_keys(merged: &Merged<'_>) -> Vec<String> {
     let of_axes = merged.axes.iter().flat_map(Axis::keys);
     let of_points = merged.include.iter().flat_map(|point| &point.assignments).map(|a| a.key.as_str());
     let of_baselines = merged.baseline.then_some(KIND);
@@ -90,7 +89,7 @@ fn axis_keys(merged: &Merged<'_>) -> Vec<String> {
     keys
 }
 
-fn too_many(merged: &Merged<'_>) -> Option<Draft> {
+fn refuse_too_many(merged: &Merged<'_>) -> Option<Draft> {
     let lengths = merged.axes.iter().map(|axis| axis.options.len() as u128);
     let product = lengths.fold(1_u128, u128::saturating_mul);
     if product.saturating_add(merged.include.len() as u128) <= MOST_POINTS as u128 {
@@ -105,8 +104,8 @@ fn too_many(merged: &Merged<'_>) -> Option<Draft> {
 }
 
 /// The sections that make up a run.
-fn run_sections(sections: &Map<String, Value>) -> Map<String, Value> {
-    let is_of_run = |name: &&String| super::shape::is_run_section(name);
+fn select_run_sections(sections: &Map<String, Value>) -> Map<String, Value> {
+    let is_of_run = |name: &&String| is_run_section(name);
     let names = sections.keys().filter(is_of_run);
     names.filter_map(|name| Some((name.clone(), sections.get(name)?.clone()))).collect()
 }
@@ -142,7 +141,7 @@ struct Points<'a> {
 impl Points<'_> {
     /// Every combination of the axes' options, the last axis fastest. Returns which of the
     /// exclusions matched.
-    fn product(&mut self) -> Vec<bool> {
+    fn add_product(&mut self) -> Vec<bool> {
         let merged = self.merged;
         let axes = &merged.axes;
         let defaults = serde_json::to_value(RunConfig::default()).unwrap_or_default();
@@ -159,7 +158,7 @@ impl Points<'_> {
                 }
             }
             if !is_excluded {
-                self.point(&assignments);
+                self.add_point(&assignments);
             }
             // Count up, the last digit first.
             let Some(digit) = (0..axes.len()).rev().find(|&axis| choice[axis] + 1 < axes[axis].options.len())
@@ -173,32 +172,32 @@ impl Points<'_> {
 
     /// `[[include]]`: points over the sections. A point is run with every seed, as those of the
     /// product are.
-    fn included(&mut self) {
+    fn add_included(&mut self) {
         let merged = self.merged;
         let is_seeds = |axis: &&Axis| axis.keys() == [SEED];
         let seeds = merged.axes.iter().find(is_seeds).map_or(&[][..], |axis| axis.options.as_slice());
         for selection in merged.include {
             let own: Vec<&Assignment> = selection.assignments.iter().collect();
             if seeds.is_empty() || own.iter().any(|assignment| assignment.key == SEED) {
-                self.point(&own);
+                self.add_point(&own);
                 continue;
             }
             for seed in seeds {
                 let assignments: Vec<&Assignment> = own.iter().copied().chain(seed).collect();
-                self.point(&assignments);
+                self.add_point(&assignments);
             }
         }
     }
 
     /// One run on labels alone for each configuration of everything but the loss.
-    fn baselines(&mut self) {
+    fn add_baselines(&mut self) {
         for index in 0..self.found.len() {
             if self.found[index].is_baseline {
                 continue;
             }
             let point = &self.found[index];
             let config = relevance::baseline_of(&point.config);
-            let is_kept = |(key, _): &(&String, &Value)| !super::problem::is_within(key, "loss");
+            let is_kept = |(key, _): &(&String, &Value)| !key::is_within(key, "loss");
             let values: HashMap<String, Value> = point
                 .values
                 .iter()
@@ -212,8 +211,8 @@ impl Points<'_> {
         }
     }
 
-    fn point(&mut self, assignments: &[&Assignment]) {
-        let mut config = match self.config(assignments) {
+    fn add_point(&mut self, assignments: &[&Assignment]) {
+        let mut config = match self.build_config(assignments) {
             Ok(config) => config,
             Err(error) => {
                 let at = assignments.first().map_or_else(|| self.merged.beginning(), |first| first.at);
@@ -235,16 +234,15 @@ impl Points<'_> {
     }
 
     /// The sections with the assignments in place. Only the sections that they change are read again.
-    fn config(&self, assignments: &[&Assignment]) -> serde_json::Result<RunConfig> {
+    fn build_config(&self, assignments: &[&Assignment]) -> serde_json::Result<RunConfig> {
         let mut config = self.base_config.clone();
-        let section_of =
-            |assignment: &Assignment| assignment.key.split('.').next().unwrap_or_default().to_owned();
+        let section_of = |assignment: &Assignment| key::section_of(&assignment.key).to_owned();
         let changed: BTreeSet<String> = assignments.iter().map(|assignment| section_of(assignment)).collect();
         for name in &changed {
             let declared = self.base.get(name).cloned().unwrap_or_default();
             let mut root = Value::Object(Map::from_iter([(name.clone(), declared)]));
             for assignment in assignments.iter().filter(|assignment| section_of(assignment) == *name) {
-                set(&mut root, &assignment.key, assignment.value.clone());
+                key::set(&mut root, &assignment.key, assignment.value.clone());
             }
             let section = &root[name];
             match name.as_str() {
@@ -276,7 +274,7 @@ impl Points<'_> {
             let value = assigned(key).or_else(|| {
                 let resolved =
                     resolved.get_or_insert_with(|| serde_json::to_value(&config).unwrap_or_default());
-                get(resolved, key)
+                key::get(resolved, key)
             });
             if let Some(value) = value {
                 values.insert(key.clone(), value.clone());
@@ -292,23 +290,7 @@ fn matches(exclusion: &Selection, assignments: &[&Assignment], base: &Value, def
     exclusion.assignments.iter().all(|wanted| {
         let assigned = assignments.iter().rev().find(|assignment| assignment.key == wanted.key);
         let value = assigned.map(|assignment| &assignment.value);
-        value.or_else(|| get(base, &wanted.key)).or_else(|| get(defaults, &wanted.key)) == Some(&wanted.value)
+        value.or_else(|| key::get(base, &wanted.key)).or_else(|| key::get(defaults, &wanted.key))
+            == Some(&wanted.value)
     })
-}
-
-/// The value under a dotted key.
-fn get<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
-    key.split('.').try_fold(value, |value, name| value.get(name))
-}
-
-/// Sets the value under a dotted key, and the tables on the way.
-fn set(value: &mut Value, key: &str, new: Value) {
-    let mut place = value;
-    for name in key.split('.') {
-        if !place.is_object() {
-            *place = Value::Object(Map::new());
-        }
-        place = &mut place[name];
-    }
-    *place = new;
 }

@@ -1,7 +1,7 @@
 //! From the points of an experiment to runs: each with what it is, its id, and the runs that it needs.
 //!
-//! Where runs are placed (`[resources]`), how they were found (`[search]`) and how they are judged (`[compare]`) is
-//! no part of them.
+//! Where runs are placed (`[resources]`), how they were found (`[search]`) and how they are judged
+//! (`[compare]`) is no part of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -170,8 +170,8 @@ impl Resolver<'_> {
     }
 }
 
-/// What trains a declared teacher: the student's data, with the teacher's own training, whatever the student's
-/// is; so that axes of the student need no further teachers.
+/// What trains a declared teacher: the student's data, with the teacher's own training, whatever the
+/// student's is; so that axes of the student need no further teachers.
 fn declared_teacher(config: &RunConfig) -> Option<RunConfig> {
     let declared =
         config.teacher.as_ref().filter(|teacher| teacher.path.is_none() && teacher.run.is_none())?;

@@ -43,12 +43,12 @@ const OTHER_NAMES: [(&str, &str); 36] = [
 ];
 
 /// The candidate that a name most likely stands for, if one is near.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let wanted = normalized(name);
+pub(crate) fn find_nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = normalize(name);
     let wanted_elsewhere = OTHER_NAMES.iter().find(|(other, _)| *other == wanted).map(|(_, ours)| *ours);
     let mut best: Option<(f64, &str)> = None;
     for candidate in candidates {
-        let ours = normalized(candidate);
+        let ours = normalize(candidate);
         if ours == wanted || wanted_elsewhere == Some(candidate) {
             return Some(candidate);
         }
@@ -66,7 +66,7 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// Lower case, with `_` for every `-` and blank: `Forward-KL` is `forward_kl`.
-fn normalized(name: &str) -> String {
+fn normalize(name: &str) -> String {
     name.trim().to_lowercase().replace(['-', ' '], "_")
 }
 
@@ -77,23 +77,23 @@ mod tests {
     #[test]
     fn slips_of_the_pen_are_found() {
         let keys = ["kind", "temperature", "alpha", "alpha_weighs", "beta", "skew"];
-        assert_eq!(nearest("temprature", keys), Some("temperature"));
-        assert_eq!(nearest("temp", keys), Some("temperature"));
-        assert_eq!(nearest("Alpha", keys), Some("alpha"));
-        assert_eq!(nearest("alpha-weighs", keys), Some("alpha_weighs"));
-        assert_eq!(nearest("aplha", keys), Some("alpha"));
+        assert_eq!(find_nearest("temprature", keys), Some("temperature"));
+        assert_eq!(find_nearest("temp", keys), Some("temperature"));
+        assert_eq!(find_nearest("Alpha", keys), Some("alpha"));
+        assert_eq!(find_nearest("alpha-weighs", keys), Some("alpha_weighs"));
+        assert_eq!(find_nearest("aplha", keys), Some("alpha"));
     }
 
     #[test]
     fn other_tools_names_are_known() {
-        assert_eq!(nearest("lr", ["beta1", "learning_rate"]), Some("learning_rate"));
-        assert_eq!(nearest("num_hidden_layers", ["layers", "hidden_size"]), Some("layers"));
-        assert_eq!(nearest("Forward-KL", ["reverse_kl", "forward_kl"]), Some("forward_kl"));
+        assert_eq!(find_nearest("lr", ["beta1", "learning_rate"]), Some("learning_rate"));
+        assert_eq!(find_nearest("num_hidden_layers", ["layers", "hidden_size"]), Some("layers"));
+        assert_eq!(find_nearest("Forward-KL", ["reverse_kl", "forward_kl"]), Some("forward_kl"));
     }
 
     #[test]
     fn nothing_is_made_up() {
-        assert_eq!(nearest("dropout", ["kind", "temperature", "alpha"]), None);
-        assert_eq!(nearest("x", ["js", "tvd"]), None);
+        assert_eq!(find_nearest("dropout", ["kind", "temperature", "alpha"]), None);
+        assert_eq!(find_nearest("x", ["js", "tvd"]), None);
     }
 }

@@ -1,63 +1,10 @@
 //! Rules about the data and the files that are read.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Breach, Rules, Site};
-use crate::experiment::paths;
+use super::breach::{Breach, Rules, Site};
+use super::files::Expected;
 use crate::spec::{DataFormat, RunConfig};
-
-/// What a path must lead to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Expected {
-    File,
-    /// A directory with `tokenizer.json`, or that file.
-    Tokenizer,
-    /// A directory with `config.json`.
-    Model,
-}
-
-/// Remembers what was found, so that a path that many points share is looked at once.
-#[derive(Debug, Default)]
-pub(super) struct Files(HashMap<(PathBuf, Expected), Option<(String, String)>>);
-
-impl Files {
-    /// What is wrong with a path, and what to do about it.
-    fn fault(&mut self, path: &Path, expected: Expected) -> Option<(String, String)> {
-        if let Some(known) = self.0.get(&(path.to_owned(), expected)) {
-            return known.clone();
-        }
-        let fault = fault(path, expected);
-        self.0.insert((path.to_owned(), expected), fault.clone());
-        fault
-    }
-}
-
-fn fault(path: &Path, expected: Expected) -> Option<(String, String)> {
-    let relative = "relative paths start at the directory of the file that holds them".to_owned();
-    if !path.exists() {
-        let near = paths::nearest_entry(path).map(|near| format!("did you mean {near}?"));
-        return Some((format!("{} does not exist", path.display()), near.unwrap_or(relative)));
-    }
-    let (is_directory, missing) = match expected {
-        Expected::File => (false, None),
-        Expected::Tokenizer => (true, Some("tokenizer.json")),
-        Expected::Model => (true, Some("config.json")),
-    };
-    if expected == Expected::File && path.is_dir() {
-        let help = "name the file, or several in a list".to_owned();
-        return Some((format!("{} is a directory, not a file", path.display()), help));
-    }
-    if expected == Expected::Model && !path.is_dir() {
-        let help = "name the Hugging Face directory, with `config.json` and `model.safetensors`".to_owned();
-        return Some((format!("{} is a file, not a directory", path.display()), help));
-    }
-    let missing = missing.filter(|name| is_directory && path.is_dir() && !path.join(name).exists())?;
-    Some((
-        format!("{} has no {missing}", path.display()),
-        format!("a Hugging Face directory has a {missing}"),
-    ))
-}
 
 impl Rules<'_> {
     pub(super) fn check_data(&mut self, config: &RunConfig, site: &Site<'_>) {
@@ -107,7 +54,7 @@ impl Rules<'_> {
     }
 
     fn check_path(&mut self, key: &'static str, path: &Path, expected: Expected, site: &Site<'_>) {
-        let Some((fault, help)) = self.files.fault(path, expected) else { return };
+        let Some((fault, help)) = self.files.find_fault(path, expected) else { return };
         let message = format!("`{key}`: {fault}");
         self.error(site, &Breach { rule: None, keys: &[key], message, label: "not there".to_owned(), help });
     }

@@ -2,7 +2,7 @@
 
 use miette::Diagnostic;
 
-use super::{Breach, Rules, Site};
+use super::breach::{Breach, Rules, Site};
 use crate::model::ModelConfig;
 use crate::spec::{DataFormat, LossKind, RunConfig, SignalKind, SizeConfig, TeacherConfig};
 
@@ -219,7 +219,8 @@ impl Rules<'_> {
                 rule: Some("narrow teacher"),
                 keys: &["teacher.vocab_size", "student.vocab_size"],
                 message: format!(
-                    "`teacher.vocab_size = {teacher_rows}` is smaller than `student.vocab_size = {student_rows}`"
+                    "`teacher.vocab_size = {teacher_rows}` is smaller than \
+                     `student.vocab_size = {student_rows}`"
                 ),
                 label: "too small".to_owned(),
                 help: "the teacher must know every token of the student; a wider one is cut".to_owned(),
@@ -239,10 +240,12 @@ impl Rules<'_> {
             let breach = Breach {
                 rule: Some("ratio"),
                 keys: &["teacher.hidden_size", "student.hidden_size", "teacher.layers", "student.layers"],
-                message: format!("the teacher (`teacher.hidden_size`) has {ratio:.0} times the student's parameters"),
+                message: format!(
+                    "the teacher (`teacher.hidden_size`) has {ratio:.0} times the student's parameters"
+                ),
                 label: "a large teacher".to_owned(),
-                help: "students learn little from teachers far above 20 times their size: take a smaller teacher, \
-                       a larger student, or distil in two stages"
+                help: "students learn little from teachers far above 20 times their size: take a smaller \
+                       teacher or a larger student"
                     .to_owned(),
             };
             self.warn(site, &breach);

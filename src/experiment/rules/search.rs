@@ -1,12 +1,12 @@
 //! Rules about `[search]`.
 
-use super::{Breach, Rules, Site};
-use crate::experiment::merge::Merged;
-use crate::experiment::problem::{Draft, Report};
+use super::breach::{Breach, Rules, Site};
+use crate::experiment::layers::merge::Merged;
+use crate::experiment::read::problem::{Draft, Report};
 use crate::spec::{LossKind, Pruner, RunConfig, SearchConfig, SearchMetric};
 
 /// Checks what is sampled, and whether runs can be held against each other.
-pub(in crate::experiment) fn check_space(
+pub(crate) fn check_space(
     merged: &Merged<'_>,
     search: &SearchConfig,
     errors: &mut Report,

@@ -1,11 +1,11 @@
 //! Rules about what Slurm is asked for: what `sbatch` would refuse is said before anything is submitted.
 
-use crate::experiment::merge::Merged;
-use crate::experiment::problem::{Draft, Report};
+use crate::experiment::layers::merge::Merged;
+use crate::experiment::read::problem::{Draft, Report};
 use crate::spec::{GpuRequest, SlurmConfig};
 
 /// Checks `[slurm]`, which is about the whole experiment.
-pub(in crate::experiment) fn check_slurm(slurm: &SlurmConfig, merged: &Merged<'_>, errors: &mut Report) {
+pub(crate) fn check_slurm(slurm: &SlurmConfig, merged: &Merged<'_>, errors: &mut Report) {
     let mut wrong = |key: &str, message: String, label: &str, help: &str| {
         let key = format!("slurm.{key}");
         if !errors.is_tainted(&key) {
@@ -29,7 +29,7 @@ pub(in crate::experiment) fn check_slurm(slurm: &SlurmConfig, merged: &Merged<'_
         wrong("time", format!("`slurm.time = {time:?}` is no time that Slurm knows"), "not a time", help);
     }
     if let Some(seconds) =
-        slurm.time.as_deref().and_then(seconds).filter(|&time| time <= u64::from(slurm.grace))
+        slurm.time.as_deref().and_then(read_seconds).filter(|&time| time <= u64::from(slurm.grace))
     {
         let message = format!("`slurm.grace = {}` is the whole wall limit of {seconds} s", slurm.grace);
         wrong("grace", message, "workers would stop at once", "lower `grace`, or raise `time`");
@@ -75,7 +75,7 @@ fn is_time(text: &str) -> bool {
 }
 
 /// The seconds in what [`is_time`] takes.
-fn seconds(text: &str) -> Option<u64> {
+fn read_seconds(text: &str) -> Option<u64> {
     let numbers = |text: &str| text.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>();
     let in_seconds = |parts: &[u64], units: [u64; 3]| parts.iter().zip(units).map(|(n, unit)| n * unit).sum();
     match text.split_once('-') {
@@ -114,10 +114,10 @@ mod tests {
         for time in ["", "4h", "1:2:3:4", "1-", "-1", "01:00:", "1-2-3"] {
             assert!(!is_time(time), "{time}");
         }
-        assert_eq!(seconds("90"), Some(5400));
-        assert_eq!(seconds("01:30"), Some(90));
-        assert_eq!(seconds("04:00:05"), Some(14405));
-        assert_eq!(seconds("1-12:30"), Some(86400 + 12 * 3600 + 1800));
+        assert_eq!(read_seconds("90"), Some(5400));
+        assert_eq!(read_seconds("01:30"), Some(90));
+        assert_eq!(read_seconds("04:00:05"), Some(14405));
+        assert_eq!(read_seconds("1-12:30"), Some(86400 + 12 * 3600 + 1800));
         assert!(is_memory("16G") && is_memory("512") && is_memory("1t"));
         assert!(!is_memory("16 GB") && !is_memory("G") && !is_memory("0") && !is_memory("1.5G"));
         assert!(is_gpus("a100:1") && is_gpus("2") && is_gpus("rtx_4090"));

@@ -1,6 +1,6 @@
 //! Rules about the loss and the schedule.
 
-use super::{Breach, Rules, Site};
+use super::breach::{Breach, Rules, Site};
 use crate::spec::config::LossRow;
 use crate::spec::{LossConfig, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
 

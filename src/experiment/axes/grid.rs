@@ -1,63 +1,21 @@
-//! Axes, points to include and points to exclude, as one layer declares them.
+//! Reads axes, points to include and points to exclude, as one layer declares them.
 
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::check::{self, joined};
-use super::document::{Entry, Kind, Node};
-use super::paths;
-use super::problem::{Draft, Report};
-use super::sample;
+use super::axis::{Assignment, Axis, Selection};
+use super::names::{is_distribution, is_rule};
 use super::series;
-use super::shape::{Field, Shape, Shapes, is_run_section};
-use super::source::At;
-use super::suggest;
-
-/// A key and the value that it takes at a point.
-#[derive(Debug, Clone)]
-pub(super) struct Assignment {
-    /// Dotted key of a single value, never of a section.
-    pub key: String,
-    /// The value as the configuration holds it: paths are absolute.
-    pub value: Value,
-    /// The value as the user wrote it.
-    pub declared: Value,
-    /// Where.
-    pub at: At,
-}
-
-/// A direction of the grid: each option moves one key, or several together.
-#[derive(Debug, Clone)]
-pub(super) struct Axis {
-    /// The key as declared, which may be a whole section; for a zip, its first.
-    pub name: String,
-    pub at: At,
-    pub options: Vec<Vec<Assignment>>,
-}
-
-impl Axis {
-    /// The dotted keys that it moves, in the order of their first mention.
-    pub fn keys(&self) -> Vec<&str> {
-        let mut keys: Vec<&str> = Vec::new();
-        for assignment in self.options.iter().flatten() {
-            if !keys.contains(&assignment.key.as_str()) {
-                keys.push(&assignment.key);
-            }
-        }
-        keys
-    }
-}
-
-/// A table of `[[include]]` or `[[exclude]]`.
-#[derive(Debug, Clone)]
-pub(super) struct Selection {
-    pub at: At,
-    pub assignments: Vec<Assignment>,
-}
+use crate::experiment::key;
+use crate::experiment::read::check;
+use crate::experiment::read::document::{Entry, Kind, Node};
+use crate::experiment::read::paths;
+use crate::experiment::read::problem::{Draft, Report};
+use crate::experiment::read::source::At;
+use crate::experiment::schema::shape::{Field, Shape, Shapes, is_run_section};
+use crate::experiment::suggest;
 
 /// Reads the grid of one layer.
-pub(super) struct GridReader<'a> {
+pub(crate) struct GridReader<'a> {
     /// What relative paths are relative to.
     pub directory: &'a Path,
     pub report: &'a mut Report,
@@ -65,39 +23,40 @@ pub(super) struct GridReader<'a> {
 
 impl GridReader<'_> {
     /// `[grid]`: an axis for each key.
-    pub fn grid(&mut self, node: &Node) -> Vec<Axis> {
+    pub fn read_grid(&mut self, node: &Node) -> Vec<Axis> {
         let Some(entries) = node.entries() else {
-            self.not_a_table(node, "grid", "[grid] holds axes: \"loss.temperature\" = [1, 2, 4]");
+            self.report_not_a_table(node, "grid", "[grid] holds axes: \"loss.temperature\" = [1, 2, 4]");
             return Vec::new();
         };
         let keys = self.flatten(entries, "", "[grid]");
-        keys.into_iter().filter_map(|(key, entry)| self.axis(&key, entry)).collect()
+        keys.into_iter().filter_map(|(key, entry)| self.read_axis(&key, entry)).collect()
     }
 
     /// `[[zip]]`: an axis for each table.
-    pub fn zips(&mut self, node: &Node) -> Vec<Axis> {
-        let tables = self.tables(node, "zip");
-        tables.into_iter().filter_map(|table| self.zip(table)).collect()
+    pub fn read_zips(&mut self, node: &Node) -> Vec<Axis> {
+        let tables = self.read_tables(node, "zip");
+        tables.into_iter().filter_map(|table| self.read_zip(table)).collect()
     }
 
     /// `[[include]]` and `[[exclude]]`: keys and values for each table.
-    pub fn selections(&mut self, node: &Node, name: &str) -> Vec<Selection> {
-        let tables = self.tables(node, name);
-        tables.into_iter().filter_map(|table| self.selection(table, name)).collect()
+    pub fn read_selections(&mut self, node: &Node, name: &str) -> Vec<Selection> {
+        let tables = self.read_tables(node, name);
+        tables.into_iter().filter_map(|table| self.read_selection(table, name)).collect()
     }
 
     /// One axis: a list of values, or a rule that makes one.
-    pub fn axis(&mut self, key: &str, entry: &Entry) -> Option<Axis> {
+    pub fn read_axis(&mut self, key: &str, entry: &Entry) -> Option<Axis> {
         let field = Shapes::get().field(key)?;
         let options = match &entry.node.kind {
             Kind::List(items) => {
-                let options: Vec<_> = items.iter().filter_map(|item| self.option(item, field, key)).collect();
+                let options: Vec<_> =
+                    items.iter().filter_map(|item| self.read_option(item, field, key)).collect();
                 if items.is_empty() {
-                    self.empty_axis(key, entry.node.at);
+                    self.report_empty_axis(key, entry.node.at);
                 }
                 options
             }
-            Kind::Table(rule) => self.series(rule, &entry.node, field, key)?,
+            Kind::Table(rule) => self.read_series(rule, &entry.node, field, key)?,
             _ => {
                 self.report.taint(key);
                 let message = format!("the axis `{key}` must be a list, found {}", entry.node.in_words());
@@ -114,7 +73,7 @@ impl GridReader<'_> {
         Some(Axis { name: key.to_owned(), at: entry.name_at, options })
     }
 
-    fn empty_axis(&mut self, key: &str, at: At) {
+    fn report_empty_axis(&mut self, key: &str, at: At) {
         self.report.taint(key);
         self.report.push(
             Draft::new(at, format!("the axis `{key}` has no values"))
@@ -123,14 +82,14 @@ impl GridReader<'_> {
         );
     }
 
-    fn series(
+    fn read_series(
         &mut self,
         rule: &[Entry],
         node: &Node,
         field: &Field,
         key: &str,
     ) -> Option<Vec<Vec<Assignment>>> {
-        let numbers = match series::read(rule, node, &field.shape, key) {
+        let numbers = match series::make_values(rule, node, &field.shape, key) {
             Ok(numbers) => numbers,
             Err(draft) => {
                 self.report.taint(key);
@@ -139,43 +98,44 @@ impl GridReader<'_> {
             }
         };
         if numbers.is_empty() {
-            self.empty_axis(key, node.at);
+            self.report_empty_axis(key, node.at);
         }
         let mut options = Vec::with_capacity(numbers.len());
         for number in numbers {
             // The values that a rule makes obey the same bounds as written ones, at the rule's place.
             let item = Node { at: node.at, kind: number };
-            options.push(self.option(&item, field, key)?);
+            options.push(self.read_option(&item, field, key)?);
         }
         Some(options)
     }
 
     /// A value of an axis: one assignment, or one for each key of a table.
-    pub(super) fn option(&mut self, item: &Node, field: &Field, key: &str) -> Option<Vec<Assignment>> {
+    pub(crate) fn read_option(&mut self, item: &Node, field: &Field, key: &str) -> Option<Vec<Assignment>> {
         let (Shape::Table(_), Some(entries)) = (&field.shape, item.entries()) else {
-            return Some(vec![self.assignment(item, field, key)?]);
+            return Some(vec![self.read_assignment(item, field, key)?]);
         };
         let leaves = self.flatten(entries, key, &format!("[{key}]"));
         let complete = leaves.len();
         let assignments: Vec<_> = leaves
             .into_iter()
-            .filter_map(|(key, entry)| self.assignment(&entry.node, Shapes::get().field(&key)?, &key))
+            .filter_map(|(key, entry)| self.read_assignment(&entry.node, Shapes::get().field(&key)?, &key))
             .collect();
         (assignments.len() == complete).then_some(assignments)
     }
 
-    fn assignment(&mut self, node: &Node, field: &Field, key: &str) -> Option<Assignment> {
-        let declared = check::value(node, field, key, self.report)?;
+    fn read_assignment(&mut self, node: &Node, field: &Field, key: &str) -> Option<Assignment> {
+        let declared = check::read_value(node, field, key, self.report)?;
         let mut value = declared.clone();
-        paths::absolute_under(key, &mut value, self.directory);
+        paths::make_paths_absolute(key, &mut value, self.directory);
         Some(Assignment { key: key.to_owned(), value, declared, at: node.at })
     }
 
-    fn zip(&mut self, table: &Node) -> Option<Axis> {
+    fn read_zip(&mut self, table: &Node) -> Option<Axis> {
         let entries = table.entries()?;
         let columns = self.flatten(entries, "", "[[zip]]");
         let declared = columns.len();
-        let axes: Vec<Axis> = columns.into_iter().filter_map(|(key, entry)| self.axis(&key, entry)).collect();
+        let axes: Vec<Axis> =
+            columns.into_iter().filter_map(|(key, entry)| self.read_axis(&key, entry)).collect();
         let (Some(first), true) = (axes.first(), axes.len() == declared) else {
             if declared == 0 && entries.is_empty() {
                 let help = "write at least two keys, each with a list of the same length";
@@ -203,14 +163,14 @@ impl GridReader<'_> {
         Some(Axis { name: first.name.clone(), at: first.at, options })
     }
 
-    fn selection(&mut self, table: &Node, name: &str) -> Option<Selection> {
+    fn read_selection(&mut self, table: &Node, name: &str) -> Option<Selection> {
         let entries = table.entries()?;
         let leaves = self.flatten(entries, "", &format!("[[{name}]]"));
         let declared = leaves.len();
         let mut assignments = Vec::new();
         for (key, entry) in leaves {
             let Some(field) = Shapes::get().field(&key) else { continue };
-            assignments.extend(self.assignment(&entry.node, field, &key));
+            assignments.extend(self.read_assignment(&entry.node, field, &key));
         }
         if entries.is_empty() {
             let help = match name {
@@ -230,9 +190,13 @@ impl GridReader<'_> {
     }
 
     /// The tables of a list of tables.
-    fn tables<'n>(&mut self, node: &'n Node, name: &str) -> Vec<&'n Node> {
+    fn read_tables<'n>(&mut self, node: &'n Node, name: &str) -> Vec<&'n Node> {
         let Kind::List(items) = &node.kind else {
-            self.not_a_table(node, name, &format!("write [[{name}]], with two brackets, for each table"));
+            self.report_not_a_table(
+                node,
+                name,
+                &format!("write [[{name}]], with two brackets, for each table"),
+            );
             return Vec::new();
         };
         let mut tables = Vec::new();
@@ -240,13 +204,17 @@ impl GridReader<'_> {
             if item.entries().is_some() {
                 tables.push(item);
             } else {
-                self.not_a_table(item, name, &format!("write [[{name}]], with two brackets, for each table"));
+                self.report_not_a_table(
+                    item,
+                    name,
+                    &format!("write [[{name}]], with two brackets, for each table"),
+                );
             }
         }
         tables
     }
 
-    pub(super) fn not_a_table(&mut self, node: &Node, name: &str, help: &str) {
+    pub(crate) fn report_not_a_table(&mut self, node: &Node, name: &str, help: &str) {
         self.report.taint("");
         let expected = if matches!(name, "grid" | "search.space") { "a table" } else { "a list of tables" };
         let message = format!("`{name}` must be {expected}, found {}", node.in_words());
@@ -255,17 +223,17 @@ impl GridReader<'_> {
 
     /// The dotted keys of a table, whether written as `"a.b" = …` or `a.b = …`, with their entries.
     /// A section stays whole where its value is not a table.
-    pub(super) fn flatten<'n>(
+    pub(crate) fn flatten<'n>(
         &mut self,
         entries: &'n [Entry],
         path: &str,
         place: &str,
     ) -> Vec<(String, &'n Entry)> {
-        let is_values = |node: &Node| series::is_rule(node) || sample::is_distribution(node);
+        let is_values = |node: &Node| is_rule(node) || is_distribution(node);
         let mut keys = Vec::new();
         for entry in entries {
-            let key = joined(path, &entry.name);
-            let section = key.split('.').next().unwrap_or_default();
+            let key = key::join(path, &entry.name);
+            let section = key::section_of(&key);
             match Shapes::get().field(&key).filter(|_| is_run_section(section)) {
                 Some(Field { shape: Shape::Table(_), .. }) if !is_values(&entry.node) => {
                     match entry.node.entries() {
@@ -274,15 +242,15 @@ impl GridReader<'_> {
                     }
                 }
                 Some(_) => keys.push((key, entry)),
-                None => self.unknown_axis(entry, &key, path, place),
+                None => self.report_unknown_axis(entry, &key, path, place),
             }
         }
         keys
     }
 
-    fn unknown_axis(&mut self, entry: &Entry, key: &str, path: &str, place: &str) {
+    fn report_unknown_axis(&mut self, entry: &Entry, key: &str, path: &str, place: &str) {
         let shapes = Shapes::get();
-        if let Some(section) = shapes.field(key).map(|_| key.split('.').next().unwrap_or_default()) {
+        if let Some(section) = shapes.field(key).map(|_| key::section_of(key)) {
             let message = format!("`{key}` cannot vary between runs: [{section}] is about all of them");
             return self.report.push(Draft::new(entry.name_at, message).label("not a key of a run"));
         }
@@ -292,7 +260,7 @@ impl GridReader<'_> {
             shapes.run_keys.iter().map(String::as_str).filter(|known| ends_with_name(known, key)).collect();
         let near = if bare.is_empty() {
             let known = shapes.run_keys.iter().map(String::as_str);
-            suggest::nearest(key, known.clone())
+            suggest::find_nearest(key, known.clone())
                 .or_else(|| known.clone().find(|known| is_near_in_section(known, key)))
                 .into_iter()
                 .collect()
@@ -333,9 +301,9 @@ fn ends_with_name(known: &str, name: &str) -> bool {
 fn is_near_in_section(known: &str, key: &str) -> bool {
     match (known.rsplit_once('.'), key.rsplit_once('.')) {
         (Some((section, name)), Some((wanted, near))) => {
-            section == wanted && suggest::nearest(near, [name]).is_some()
+            section == wanted && suggest::find_nearest(near, [name]).is_some()
         }
-        (Some((_, name)), None) => suggest::nearest(key, [name]).is_some(),
+        (Some((_, name)), None) => suggest::find_nearest(key, [name]).is_some(),
         _ => false,
     }
 }

@@ -5,17 +5,16 @@
 
 use serde_json::Value;
 
-use super::check;
-use super::document::{Entry, Kind, Node};
-use super::grid::{Assignment, Axis, GridReader};
-use super::problem::Draft;
-use super::series;
-use super::shape::{Shape, Shapes};
-use super::source::At;
-use super::suggest;
+use super::axis::{Assignment, Axis, list_keys};
+use super::grid::GridReader;
+use super::names::{DISTRIBUTIONS, is_rule};
+use crate::experiment::read::check;
+use crate::experiment::read::document::{Entry, Kind, Node};
+use crate::experiment::read::problem::Draft;
+use crate::experiment::read::source::At;
+use crate::experiment::schema::shape::{Shape, Shapes};
+use crate::experiment::suggest;
 use crate::spec::Random;
-
-const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "int", "choice"];
 
 /// Names the stream of random numbers; another name draws other points.
 const PURPOSE: &str = "kdx search.space 1";
@@ -25,7 +24,7 @@ const DIGITS: i32 = 4;
 
 /// A key, or a section whose keys move together, and its distribution.
 #[derive(Debug, Clone)]
-pub(super) struct Sampled {
+pub(crate) struct Sampled {
     /// The key as declared, which may be a whole section.
     pub name: String,
     pub at: At,
@@ -44,30 +43,11 @@ enum Distribution {
     Choice(Vec<Vec<Assignment>>),
 }
 
-/// Whether a value is meant as a distribution, and not as keys of a section.
-pub(super) fn is_distribution(node: &Node) -> bool {
-    node.entries()
-        .is_some_and(|entries| entries.iter().any(|entry| DISTRIBUTIONS.contains(&entry.name.as_str())))
-}
-
-/// Whether this is the name of a distribution.
-pub(super) fn is_name(name: &str) -> bool {
-    DISTRIBUTIONS.contains(&name)
-}
-
 impl Sampled {
     /// The dotted keys that it moves.
     pub fn keys(&self) -> Vec<&str> {
         match &self.distribution {
-            Distribution::Choice(options) => {
-                let mut keys: Vec<&str> = Vec::new();
-                for assignment in options.iter().flatten() {
-                    if !keys.contains(&assignment.key.as_str()) {
-                        keys.push(&assignment.key);
-                    }
-                }
-                keys
-            }
+            Distribution::Choice(options) => list_keys(options),
             _ => vec![&self.name],
         }
     }
@@ -80,16 +60,16 @@ impl Sampled {
         let option = |index: usize| {
             let parts: Vec<u64> =
                 [seed].into_iter().chain(key.iter().copied()).chain([index as u64]).collect();
-            self.option(&mut Random::new(PURPOSE, &parts))
+            self.draw_option(&mut Random::new(PURPOSE, &parts))
         };
         Axis { name: self.name.clone(), at: self.at, options: (0..samples).map(option).collect() }
     }
 
-    fn option(&self, random: &mut Random) -> Vec<Assignment> {
+    fn draw_option(&self, random: &mut Random) -> Vec<Assignment> {
         let value = match &self.distribution {
             Distribution::Choice(options) => return random.pick(options).clone(),
-            Distribution::Uniform(a, b) => Value::from(uniform(*a, *b, random.unit())),
-            Distribution::LogUniform(a, b) => Value::from(log_uniform(*a, *b, random.unit())),
+            Distribution::Uniform(a, b) => Value::from(draw_uniform(*a, *b, random.unit())),
+            Distribution::LogUniform(a, b) => Value::from(draw_log_uniform(*a, *b, random.unit())),
             Distribution::Int(a, b) => {
                 let number = random.between(*a, *b);
                 match (self.whole, u64::try_from(number)) {
@@ -105,31 +85,31 @@ impl Sampled {
 }
 
 /// A number between `a` and `b`, `part` of the way, rounded to a thousandth of the interval or finer.
-fn uniform(a: f64, b: f64, part: f64) -> f64 {
+fn draw_uniform(a: f64, b: f64, part: f64) -> f64 {
     let decimals = (DIGITS - 1 - (b - a).log10().floor() as i32).clamp(0, 17) as usize;
     let value = a + (b - a) * part;
-    parsed(&format!("{value:.decimals$}"), value).clamp(a, b)
+    parse_shown(&format!("{value:.decimals$}"), value).clamp(a, b)
 }
 
 /// A number between `a` and `b`, both above 0, `part` of the ratio, rounded to [`DIGITS`] significant digits,
 /// and more where the two are close together.
-fn log_uniform(a: f64, b: f64, part: f64) -> f64 {
+fn draw_log_uniform(a: f64, b: f64, part: f64) -> f64 {
     let narrow = -(((b - a) / b).log10().floor() as i32) - 1;
     let digits = (DIGITS - 1 + narrow).clamp(DIGITS - 1, 15) as usize;
     let value = (a.ln() + (b.ln() - a.ln()) * part).exp();
-    parsed(&format!("{value:.digits$e}"), value).clamp(a, b)
+    parse_shown(&format!("{value:.digits$e}"), value).clamp(a, b)
 }
 
 /// The number that a text shows; there is one zero.
-fn parsed(text: &str, value: f64) -> f64 {
+fn parse_shown(text: &str, value: f64) -> f64 {
     text.parse().unwrap_or(value) + 0.0
 }
 
 impl GridReader<'_> {
     /// `[search.space]`: a distribution for each key.
-    pub fn space(&mut self, node: &Node) -> Vec<Sampled> {
+    pub fn read_space(&mut self, node: &Node) -> Vec<Sampled> {
         let Some(entries) = node.entries() else {
-            self.not_a_table(
+            self.report_not_a_table(
                 node,
                 "search.space",
                 "[search.space] holds distributions: \"loss.temperature\" = { uniform = [1, 4] }",
@@ -137,11 +117,11 @@ impl GridReader<'_> {
             return Vec::new();
         };
         let keys = self.flatten(entries, "", "[search.space]");
-        keys.into_iter().filter_map(|(key, entry)| self.sampled(&key, entry)).collect()
+        keys.into_iter().filter_map(|(key, entry)| self.read_sampled(&key, entry)).collect()
     }
 
-    fn sampled(&mut self, key: &str, entry: &Entry) -> Option<Sampled> {
-        let read = self.distribution(key, &entry.node);
+    fn read_sampled(&mut self, key: &str, entry: &Entry) -> Option<Sampled> {
+        let read = self.read_distribution(key, &entry.node);
         let distribution = match read {
             Ok(distribution) => distribution,
             Err(draft) => {
@@ -163,9 +143,9 @@ impl GridReader<'_> {
     }
 
     /// The distribution that stands at a key. An error without a draft is reported already.
-    fn distribution(&mut self, key: &str, node: &Node) -> Result<Distribution, Option<Box<Draft>>> {
+    fn read_distribution(&mut self, key: &str, node: &Node) -> Result<Distribution, Option<Box<Draft>>> {
         let refused = |at: At, message: String, label: &str| {
-            Some(Box::new(Draft::new(at, message).label(label).help(forms(key))))
+            Some(Box::new(Draft::new(at, message).label(label).help(list_forms(key))))
         };
         let Some(entries) = node.entries() else {
             let message =
@@ -178,12 +158,13 @@ impl GridReader<'_> {
             return Err(refused(node.at, message, &format!("{} entries", entries.len())));
         };
         let name = entry.name.as_str();
-        if !is_name(name) {
-            if series::is_rule(node) {
+        if !DISTRIBUTIONS.contains(&name) {
+            if is_rule(node) {
                 let message = format!("`{name}` lists all values of `{key}`: it belongs under [grid]");
                 return Err(refused(entry.name_at, message, "no distribution"));
             }
-            let near = suggest::nearest(name, DISTRIBUTIONS).map(|near| format!(", did you mean `{near}`?"));
+            let near =
+                suggest::find_nearest(name, DISTRIBUTIONS).map(|near| format!(", did you mean `{near}`?"));
             let message = format!("unknown distribution `{name}` for `{key}`{}", near.unwrap_or_default());
             return Err(refused(entry.name_at, message, "unknown distribution"));
         }
@@ -198,7 +179,8 @@ impl GridReader<'_> {
             if items.is_empty() {
                 return Err(malformed("an empty list".to_owned()));
             }
-            let options: Vec<_> = items.iter().filter_map(|item| self.option(item, field, key)).collect();
+            let options: Vec<_> =
+                items.iter().filter_map(|item| self.read_option(item, field, key)).collect();
             return if options.len() == items.len() { Ok(Distribution::Choice(options)) } else { Err(None) };
         }
         match (&field.shape, name) {
@@ -217,7 +199,7 @@ impl GridReader<'_> {
         };
         // What lies between two allowed values is allowed: bounds are intervals.
         for item in [first, second] {
-            if check::value(item, field, key, self.report).is_none() {
+            if check::read_value(item, field, key, self.report).is_none() {
                 return Err(None);
             }
         }
@@ -236,7 +218,7 @@ impl GridReader<'_> {
             }
             return Ok(Distribution::Int(a, b));
         }
-        let (Some(a), Some(b)) = (series::finite(first), series::finite(second)) else {
+        let (Some(a), Some(b)) = (first.finite_number(), second.finite_number()) else {
             return Err(malformed("something else".to_owned()));
         };
         if a >= b {
@@ -250,10 +232,10 @@ impl GridReader<'_> {
     }
 }
 
-fn forms(key: &str) -> String {
+fn list_forms(key: &str) -> String {
     format!(
-        "write \"{key}\" = {{ uniform = [a, b] }}, {{ log_uniform = [a, b] }}, {{ int = [a, b] }} with both ends \
-         included, or {{ choice = [ … ] }}"
+        "write \"{key}\" = {{ uniform = [a, b] }}, {{ log_uniform = [a, b] }}, {{ int = [a, b] }} with both \
+         ends included, or {{ choice = [ … ] }}"
     )
 }
 
@@ -263,22 +245,22 @@ mod tests {
 
     #[test]
     fn draws_have_few_digits_and_stay_inside() {
-        assert_eq!(uniform(1.0, 4.0, 0.123_456_789), 1.37);
-        assert_eq!(uniform(0.0, 0.01, 0.123_456_789), 0.00123);
-        assert_eq!(uniform(-1.0, 1.0, 0.499_999_999), 0.0);
-        assert!(uniform(-1.0, 1.0, 0.499_999_999).is_sign_positive());
-        assert_eq!(uniform(0.0, 1e6, 0.123_456_789), 123_457.0);
-        assert_eq!(uniform(0.00004, 1.0, 0.0), 0.00004, "rounding down would leave the interval");
-        assert_eq!(log_uniform(1e-4, 1e-2, 0.5), 1e-3);
-        assert_eq!(log_uniform(1e-4, 1e-2, 0.123), 1.762e-4);
-        assert_eq!(log_uniform(1.0, 1.001, 0.5), 1.0005);
+        assert_eq!(draw_uniform(1.0, 4.0, 0.123_456_789), 1.37);
+        assert_eq!(draw_uniform(0.0, 0.01, 0.123_456_789), 0.00123);
+        assert_eq!(draw_uniform(-1.0, 1.0, 0.499_999_999), 0.0);
+        assert!(draw_uniform(-1.0, 1.0, 0.499_999_999).is_sign_positive());
+        assert_eq!(draw_uniform(0.0, 1e6, 0.123_456_789), 123_457.0);
+        assert_eq!(draw_uniform(0.00004, 1.0, 0.0), 0.00004, "rounding down would leave the interval");
+        assert_eq!(draw_log_uniform(1e-4, 1e-2, 0.5), 1e-3);
+        assert_eq!(draw_log_uniform(1e-4, 1e-2, 0.123), 1.762e-4);
+        assert_eq!(draw_log_uniform(1.0, 1.001, 0.5), 1.0005);
     }
 
     #[test]
     fn digits_survive_text() {
         for index in 0..1000 {
             let part = f64::from(index) / 1000.0;
-            for value in [uniform(0.1, 0.7, part), log_uniform(1e-5, 3.0, part)] {
+            for value in [draw_uniform(0.1, 0.7, part), draw_log_uniform(1e-5, 3.0, part)] {
                 assert_eq!(
                     serde_json::from_str::<f64>(&serde_json::to_string(&value).unwrap()).unwrap(),
                     value

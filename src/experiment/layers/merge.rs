@@ -7,17 +7,16 @@ use figment::value::{Dict, Map as FigmentMap, Tag, Value as FigmentValue};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde_json::{Map, Value};
 
-use super::check::joined;
-use super::document::Node;
-use super::grid::{Axis, Selection};
-use super::layers::{Layer, wrong_name};
-use super::problem::{Draft, Report};
-use super::sample::Sampled;
-use super::source::{At, Sources};
+use super::layer::{Layer, refuse_name};
+use crate::experiment::axes::axis::{Axis, Selection};
+use crate::experiment::key;
+use crate::experiment::read::document::Node;
+use crate::experiment::read::problem::{Draft, Report};
+use crate::experiment::read::source::{At, Sources};
 
 /// What all layers together declare. Tables merge key by key; lists replace lists.
 #[derive(Debug)]
-pub(super) struct Merged<'l> {
+pub(crate) struct Merged<'l> {
     layers: &'l [Layer],
     /// The layer that is the file the user named.
     main: usize,
@@ -36,7 +35,7 @@ pub(super) struct Merged<'l> {
 }
 
 /// Merges the layers, weakest first.
-pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged<'l>, Box<figment::Error>> {
+pub(crate) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged<'l>, Box<figment::Error>> {
     let figment = layers
         .iter()
         .enumerate()
@@ -49,7 +48,7 @@ pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged
     let mut sections = Map::new();
     for (name, value) in &declared {
         if matches!(value, FigmentValue::Dict(..)) && name != GRID && name != SPACE {
-            sections.insert(name.clone(), json(value));
+            sections.insert(name.clone(), convert_to_json(value));
         }
     }
     let number =
@@ -58,11 +57,11 @@ pub(super) fn merge<'l>(layers: &'l [Layer], sources: &Sources) -> Result<Merged
         count: number("samples").and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
         seed: number("seed").unwrap_or(0),
     };
-    let axes = axes(layers, &origins, &samples);
+    let axes = choose_axes(layers, &origins, &samples);
     Ok(Merged {
         layers,
         space_at: layers.iter().rev().find_map(|layer| layer.space_at),
-        main: main_layer(layers, sources),
+        main: find_main_layer(layers, sources),
         sections,
         axes,
         include: layer_of("include").and_then(|layer| layer.include.as_deref()).unwrap_or_default(),
@@ -109,15 +108,15 @@ impl Merged<'_> {
 
 /// The experiment's name: the file's own or the command line's, never a base's; else the file's
 /// stem.
-pub(super) fn name(layers: &[Layer], path: &Path, sources: &Sources, report: &mut Report) -> String {
-    let main = main_layer(layers, sources);
+pub(crate) fn choose_name(layers: &[Layer], path: &Path, sources: &Sources, report: &mut Report) -> String {
+    let main = find_main_layer(layers, sources);
     let declared = layers.iter().skip(main).rev().find_map(|layer| layer.name.clone());
     if let Some((name, _)) = declared {
         return name;
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let top = At { source: layers.get(main).map_or(0, |layer| layer.source), start: 0, end: 0 };
-    if !report.is_tainted("name") && wrong_name(&stem, top).is_some() {
+    if !report.is_tainted("name") && refuse_name(&stem, top).is_some() {
         let message = format!("the file's name, {stem:?}, cannot be the `name` of an experiment");
         let draft = Draft::new(top, message).label("no `name` here");
         report.push(draft.help("write name = \"…\" at the top: letters, digits, `.`, `_` and `-`"));
@@ -126,7 +125,7 @@ pub(super) fn name(layers: &[Layer], path: &Path, sources: &Sources, report: &mu
 }
 
 /// The layer that is the file the user named: the strongest of the files.
-fn main_layer(layers: &[Layer], sources: &Sources) -> usize {
+fn find_main_layer(layers: &[Layer], sources: &Sources) -> usize {
     layers.iter().rposition(|layer| sources.get(layer.source).is_file()).unwrap_or(0)
 }
 
@@ -180,7 +179,7 @@ impl Provider for LayerProvider<'_> {
 /// Notes which layer each value comes from. Names of axes hold dots, so `grid` and `space` are kept apart.
 fn trace(dict: &Dict, path: &str, figment: &Figment, origins: &mut HashMap<String, usize>) {
     for (name, value) in dict {
-        let key = joined(path, name);
+        let key = key::join(path, name);
         if let FigmentValue::Dict(_, inner) = value {
             trace(inner, &key, figment, origins);
         }
@@ -191,20 +190,22 @@ fn trace(dict: &Dict, path: &str, figment: &Figment, origins: &mut HashMap<Strin
     }
 }
 
-fn json(value: &FigmentValue) -> Value {
+fn convert_to_json(value: &FigmentValue) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The axes that hold: of each key the strongest declaration, whether it is an axis or a single
-/// value. An axis of several keys loses only those that a stronger layer declares.
-fn axes(layers: &[Layer], origins: &HashMap<String, usize>, samples: &Samples) -> Vec<Axis> {
+/// The axes of all layers that no layer declares again, in the order of the grid.
+fn collect_axes(layers: &[Layer], origins: &HashMap<String, usize>, samples: &Samples) -> Vec<Declared> {
     let mut found: Vec<Declared> = Vec::new();
     for (layer, declared) in layers.iter().enumerate() {
         let of_grid = declared.grid.iter().map(|axis| (Rank::Grid, axis));
         let of_seeds = declared.seeds.iter().map(|axis| (Rank::Seeds, axis));
         for (rank, axis) in of_grid.chain(of_seeds) {
-            if origins.get(&joined(GRID, &axis.name)) == Some(&layer) {
-                found.push(Declared { layer, rank, first: first_declared(layers, axis), axis: axis.clone() });
+            if origins.get(&key::join(GRID, &axis.name)) == Some(&layer) {
+                let first = find_first(layers, axis.at, |layer| {
+                    Some(layer.grid.iter().find(|other| other.name == axis.name)?.at)
+                });
+                found.push(Declared { layer, rank, first, axis: axis.clone() });
             }
         }
         if origins.get("zip") == Some(&layer) {
@@ -214,18 +215,23 @@ fn axes(layers: &[Layer], origins: &HashMap<String, usize>, samples: &Samples) -
             }
         }
         for sampled in &declared.space {
-            if origins.get(&joined(SPACE, &sampled.name)) == Some(&layer) {
-                let axis = sampled.draw(samples.count, samples.seed);
-                found.push(Declared {
-                    layer,
-                    rank: Rank::Sample,
-                    first: first_sampled(layers, sampled),
-                    axis,
+            if origins.get(&key::join(SPACE, &sampled.name)) == Some(&layer) {
+                let first = find_first(layers, sampled.at, |layer| {
+                    Some(layer.space.iter().find(|other| other.name == sampled.name)?.at)
                 });
+                let axis = sampled.draw(samples.count, samples.seed);
+                found.push(Declared { layer, rank: Rank::Sample, first, axis });
             }
         }
     }
     found.sort_by_key(|declared| (declared.rank, declared.first));
+    found
+}
+
+/// The axes that hold: of each key the strongest declaration, whether it is an axis or a single
+/// value. An axis of several keys loses only those that a stronger layer declares.
+fn choose_axes(layers: &[Layer], origins: &HashMap<String, usize>, samples: &Samples) -> Vec<Axis> {
+    let found = collect_axes(layers, origins, samples);
     let mut strongest: HashMap<String, usize> = HashMap::new();
     for declared in &found {
         for key in declared.axis.keys() {
@@ -275,21 +281,10 @@ struct Declared {
     axis: Axis,
 }
 
-/// The weakest layer that has an axis of this name, and its place there: values that a child gives
-/// to an axis of its base leave the order as it is.
-fn first_declared(layers: &[Layer], axis: &Axis) -> (usize, usize) {
-    let declared = layers.iter().enumerate().find_map(|(index, layer)| {
-        let first = layer.grid.iter().find(|other| other.name == axis.name)?;
-        Some((index, first.at.start))
-    });
-    declared.unwrap_or((layers.len(), axis.at.start))
-}
-
-/// The same for what is sampled.
-fn first_sampled(layers: &[Layer], sampled: &Sampled) -> (usize, usize) {
-    let declared = layers.iter().enumerate().find_map(|(index, layer)| {
-        let first = layer.space.iter().find(|other| other.name == sampled.name)?;
-        Some((index, first.at.start))
-    });
-    declared.unwrap_or((layers.len(), sampled.at.start))
+/// The weakest layer that declares an axis, and its place there: values that a child gives to an axis of its
+/// base leave the order as it is.
+fn find_first(layers: &[Layer], at: At, find_in: impl Fn(&Layer) -> Option<At>) -> (usize, usize) {
+    let mut numbered = layers.iter().enumerate();
+    let first = numbered.find_map(|(index, layer)| Some((index, find_in(layer)?.start)));
+    first.unwrap_or((layers.len(), at.start))
 }

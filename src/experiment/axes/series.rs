@@ -1,21 +1,19 @@
 //! Rules that make the values of an axis: `linspace`, `logspace`, `range`.
 
-use super::document::{Entry, Kind, Node};
-use super::expand::MOST_POINTS;
-use super::problem::Draft;
-use super::sample;
-use super::shape::Shape;
-use super::suggest;
-
-const RULES: [&str; 3] = ["linspace", "logspace", "range"];
-
-/// Whether a value is meant as a rule, and not as keys of a section.
-pub(super) fn is_rule(node: &Node) -> bool {
-    node.entries().is_some_and(|entries| entries.iter().any(|entry| RULES.contains(&entry.name.as_str())))
-}
+use super::axis::MOST_POINTS;
+use super::names::{DISTRIBUTIONS, RULES};
+use crate::experiment::read::document::{Entry, Kind, Node};
+use crate::experiment::read::problem::Draft;
+use crate::experiment::schema::shape::Shape;
+use crate::experiment::suggest;
 
 /// The numbers that a rule makes.
-pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Result<Vec<Kind>, Box<Draft>> {
+pub(crate) fn make_values(
+    rule: &[Entry],
+    node: &Node,
+    shape: &Shape,
+    key: &str,
+) -> Result<Vec<Kind>, Box<Draft>> {
     let whole = match shape {
         Shape::Whole(_) => true,
         Shape::Number(_) => false,
@@ -31,24 +29,25 @@ pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Res
         let message = format!("the axis `{key}` needs exactly one of {}", RULES.join(", "));
         return Err(Draft::new(node.at, message)
             .label(format!("{} rules", rule.len()))
-            .help(forms(key))
+            .help(list_forms(key))
             .into());
     };
-    if sample::is_name(&entry.name) {
+    if DISTRIBUTIONS.contains(&entry.name.as_str()) {
         let message =
             format!("`{}` draws values of `{key}` at random: it belongs under [search.space]", entry.name);
-        return Err(Draft::new(entry.name_at, message).label("no rule").help(forms(key)).into());
+        return Err(Draft::new(entry.name_at, message).label("no rule").help(list_forms(key)).into());
     }
     let Some(form) = RULES.into_iter().find(|known| *known == entry.name) else {
-        let near = suggest::nearest(&entry.name, RULES).map(|near| format!(", did you mean `{near}`?"));
+        let near = suggest::find_nearest(&entry.name, RULES).map(|near| format!(", did you mean `{near}`?"));
         let message =
             format!("unknown rule `{}` for the axis `{key}`{}", entry.name, near.unwrap_or_default());
-        return Err(Draft::new(entry.name_at, message).label("unknown rule").help(forms(key)).into());
+        return Err(Draft::new(entry.name_at, message).label("unknown rule").help(list_forms(key)).into());
     };
     let malformed = |found: String| -> Box<Draft> {
-        let message = format!("`{form}` of the axis `{key}` must be {}, found {found}", signature(form));
-        let label = format!("expected {}", signature(form));
-        Draft::new(entry.node.at, message).label(label).help(forms(key)).into()
+        let message =
+            format!("`{form}` of the axis `{key}` must be {}, found {found}", spell_arguments(form));
+        let label = format!("expected {}", spell_arguments(form));
+        Draft::new(entry.node.at, message).label(label).help(list_forms(key)).into()
     };
     let Kind::List(items) = &entry.node.kind else { return Err(malformed(entry.node.in_words())) };
     let [first, second, third] = items.as_slice() else {
@@ -56,27 +55,27 @@ pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Res
     };
     let mut numbers = [0.0; 3];
     for (number, item) in numbers.iter_mut().zip([first, second, third]) {
-        *number = finite(item).ok_or_else(|| malformed(item.in_words()))?;
+        *number = item.finite_number().ok_or_else(|| malformed(item.in_words()))?;
     }
     let [start, end, last] = numbers;
     let values = match form {
         "range" => match (&first.kind, &second.kind, &third.kind) {
             (Kind::Integer(start), Kind::Integer(stop), Kind::Integer(step)) => {
-                return whole_range(*start, *stop, *step).map_err(|reason| refused(third, key, &reason));
+                return make_whole_range(*start, *stop, *step).map_err(|reason| refuse(third, key, &reason));
             }
-            _ => range(start, end, last).map_err(|reason| refused(third, key, &reason))?,
+            _ => make_range(start, end, last).map_err(|reason| refuse(third, key, &reason))?,
         },
         _ => {
-            let count = count_of(third).map_err(|reason| refused(third, key, &reason))?;
+            let count = read_count(third).map_err(|reason| refuse(third, key, &reason))?;
             if form == "logspace" && (start <= 0.0 || end <= 0.0) {
                 let item = if start <= 0.0 { first } else { second };
-                return Err(refused(
+                return Err(refuse(
                     item,
                     key,
                     "`logspace` goes by equal ratios, so both ends must be above 0",
                 ));
             }
-            spaced(start, end, count, form == "logspace")
+            make_steps(start, end, count, form == "logspace")
         }
     };
     if !whole {
@@ -86,43 +85,33 @@ pub(super) fn read(rule: &[Entry], node: &Node, shape: &Shape, key: &str) -> Res
         .into_iter()
         .map(|value| match value.fract() == 0.0 {
             true => Ok(Kind::Integer(value as i128)),
-            false => Err(refused(
-                &entry.node,
-                key,
-                &format!("`{key}` must be {shape}, and `{form}` makes {value}"),
-            )),
+            false => {
+                Err(refuse(&entry.node, key, &format!("`{key}` must be {shape}, and `{form}` makes {value}")))
+            }
         })
         .collect()
 }
 
-fn signature(form: &str) -> &'static str {
+fn spell_arguments(form: &str) -> &'static str {
     if form == "range" { "[start, stop, step]" } else { "[a, b, n]" }
 }
 
-fn forms(key: &str) -> String {
+fn list_forms(key: &str) -> String {
     format!(
-        "write \"{key}\" = {{ linspace = [a, b, n] }} for n equal steps from a to b, {{ logspace = [a, b, n] }} \
-         for n equal ratios, or {{ range = [start, stop, step] }}, which leaves stop out"
+        "write \"{key}\" = {{ linspace = [a, b, n] }} for n equal steps from a to b, \
+         {{ logspace = [a, b, n] }} for n equal ratios, or {{ range = [start, stop, step] }}, which leaves \
+         stop out"
     )
 }
 
-fn refused(item: &Node, key: &str, reason: &str) -> Box<Draft> {
+fn refuse(item: &Node, key: &str, reason: &str) -> Box<Draft> {
     Draft::new(item.at, format!("the axis `{key}` is not right: {reason}"))
         .label("here")
-        .help(forms(key))
+        .help(list_forms(key))
         .into()
 }
 
-/// A number that is no infinity.
-pub(super) fn finite(node: &Node) -> Option<f64> {
-    match node.kind {
-        Kind::Integer(number) => Some(number as f64),
-        Kind::Float(number) if number.is_finite() => Some(number),
-        _ => None,
-    }
-}
-
-fn count_of(node: &Node) -> Result<usize, String> {
+fn read_count(node: &Node) -> Result<usize, String> {
     match node.kind {
         Kind::Integer(count) if (2..=MOST_POINTS as i128).contains(&count) => Ok(count as usize),
         _ => Err(format!("n must be a whole number from 2 to {MOST_POINTS}, found {}", node.in_words())),
@@ -130,7 +119,7 @@ fn count_of(node: &Node) -> Result<usize, String> {
 }
 
 /// `count` values from `start` to `end`, both included exactly.
-fn spaced(start: f64, end: f64, count: usize, by_ratio: bool) -> Vec<f64> {
+fn make_steps(start: f64, end: f64, count: usize, by_ratio: bool) -> Vec<f64> {
     let last = count - 1;
     (0..count)
         .map(|index| {
@@ -138,30 +127,30 @@ fn spaced(start: f64, end: f64, count: usize, by_ratio: bool) -> Vec<f64> {
             match index {
                 0 => start,
                 _ if index == last => end,
-                _ if by_ratio => rounded(start * (end / start).powf(part)),
-                _ => rounded(start + (end - start) * part),
+                _ if by_ratio => round(start * (end / start).powf(part)),
+                _ => round(start + (end - start) * part),
             }
         })
         .collect()
 }
 
 /// Values from `start` by `step`, `stop` left out, also where rounding puts the last just below it.
-fn range(start: f64, stop: f64, step: f64) -> Result<Vec<f64>, String> {
+fn make_range(start: f64, stop: f64, step: f64) -> Result<Vec<f64>, String> {
     let steps = (stop - start) / step;
     if step == 0.0 || steps < 0.0 {
-        return Err(wrong_step(start, stop, step));
+        return Err(describe_wrong_step(start, stop, step));
     }
     let count = (steps - 1e-9 * steps.max(1.0)).ceil().max(0.0);
     if count > MOST_POINTS as f64 {
         return Err(format!("it has more than {MOST_POINTS} values"));
     }
-    Ok((0..count as usize).map(|index| rounded(start + index as f64 * step)).collect())
+    Ok((0..count as usize).map(|index| round(start + index as f64 * step)).collect())
 }
 
-fn whole_range(start: i128, stop: i128, step: i128) -> Result<Vec<Kind>, String> {
+fn make_whole_range(start: i128, stop: i128, step: i128) -> Result<Vec<Kind>, String> {
     let distance = stop.saturating_sub(start);
     if step == 0 || (distance != 0 && (distance > 0) != (step > 0)) {
-        return Err(wrong_step(start, stop, step));
+        return Err(describe_wrong_step(start, stop, step));
     }
     let count = distance.unsigned_abs().div_ceil(step.unsigned_abs());
     if count > MOST_POINTS as u128 {
@@ -172,7 +161,7 @@ fn whole_range(start: i128, stop: i128, step: i128) -> Result<Vec<Kind>, String>
         .collect())
 }
 
-fn wrong_step(
+fn describe_wrong_step(
     start: impl std::fmt::Display,
     stop: impl std::fmt::Display,
     step: impl std::fmt::Display,
@@ -181,7 +170,7 @@ fn wrong_step(
 }
 
 /// Twelve significant digits, so that steps of 0.1 read 0.3 and not 0.30000000000000004.
-fn rounded(value: f64) -> f64 {
+fn round(value: f64) -> f64 {
     format!("{value:.11e}").parse().unwrap_or(value)
 }
 
@@ -191,27 +180,27 @@ mod tests {
 
     #[test]
     fn linspace_has_both_ends_and_clean_steps() {
-        assert_eq!(spaced(0.1, 0.5, 5, false), [0.1, 0.2, 0.3, 0.4, 0.5]);
-        assert_eq!(spaced(0.0, 1.0, 4, false)[1], 0.333333333333);
-        assert_eq!(spaced(3.0, 1.0, 3, false), [3.0, 2.0, 1.0]);
+        assert_eq!(make_steps(0.1, 0.5, 5, false), [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(make_steps(0.0, 1.0, 4, false)[1], 0.333333333333);
+        assert_eq!(make_steps(3.0, 1.0, 3, false), [3.0, 2.0, 1.0]);
     }
 
     #[test]
     fn logspace_goes_by_equal_ratios() {
-        assert_eq!(spaced(1e-4, 1e-2, 3, true), [1e-4, 1e-3, 1e-2]);
-        assert_eq!(spaced(1.0, 8.0, 4, true), [1.0, 2.0, 4.0, 8.0]);
+        assert_eq!(make_steps(1e-4, 1e-2, 3, true), [1e-4, 1e-3, 1e-2]);
+        assert_eq!(make_steps(1.0, 8.0, 4, true), [1.0, 2.0, 4.0, 8.0]);
     }
 
     #[test]
     fn range_leaves_its_stop_out_in_spite_of_rounding() {
         // 0.1 + 2 * 0.1 is above 0.3, and (0.7 - 0.1) / 0.2 is below 3.
-        assert_eq!(range(0.1, 0.4, 0.1).unwrap(), [0.1, 0.2, 0.3]);
-        assert_eq!(range(0.1, 0.7, 0.2).unwrap(), [0.1, 0.3, 0.5]);
-        assert_eq!(range(1.0, 0.0, -0.5).unwrap(), [1.0, 0.5]);
-        assert!(range(1.0, 1.0, 0.5).unwrap().is_empty());
-        assert!(range(0.0, 1.0, 0.0).is_err());
-        assert!(range(0.0, 1.0, -0.1).is_err());
-        assert!(range(0.0, 1.0, 1e-9).is_err());
+        assert_eq!(make_range(0.1, 0.4, 0.1).unwrap(), [0.1, 0.2, 0.3]);
+        assert_eq!(make_range(0.1, 0.7, 0.2).unwrap(), [0.1, 0.3, 0.5]);
+        assert_eq!(make_range(1.0, 0.0, -0.5).unwrap(), [1.0, 0.5]);
+        assert!(make_range(1.0, 1.0, 0.5).unwrap().is_empty());
+        assert!(make_range(0.0, 1.0, 0.0).is_err());
+        assert!(make_range(0.0, 1.0, -0.1).is_err());
+        assert!(make_range(0.0, 1.0, 1e-9).is_err());
     }
 
     #[test]
@@ -219,10 +208,10 @@ mod tests {
         let integers = |kinds: Vec<Kind>| -> Vec<i128> {
             kinds.into_iter().map(|kind| if let Kind::Integer(n) = kind { n } else { panic!() }).collect()
         };
-        assert_eq!(integers(whole_range(0, 7, 3).unwrap()), [0, 3, 6]);
-        assert_eq!(integers(whole_range(5, 0, -5).unwrap()), [5]);
-        assert!(whole_range(0, 7, -1).is_err());
-        assert!(whole_range(0, 7, 0).is_err());
-        assert!(whole_range(i128::MIN, i128::MAX, 1).is_err());
+        assert_eq!(integers(make_whole_range(0, 7, 3).unwrap()), [0, 3, 6]);
+        assert_eq!(integers(make_whole_range(5, 0, -5).unwrap()), [5]);
+        assert!(make_whole_range(0, 7, -1).is_err());
+        assert!(make_whole_range(0, 7, 0).is_err());
+        assert!(make_whole_range(i128::MIN, i128::MAX, 1).is_err());
     }
 }

@@ -3,19 +3,19 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Draft;
-use super::source::At;
+use crate::experiment::read::problem::Draft;
+use crate::experiment::read::source::At;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub at: At,
     pub kind: Kind,
 }
 
 /// A TOML value.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text(String),
     Integer(i128),
     Float(f64),
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 
 /// A key of a table with its value, in the file's order.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub name: String,
     pub name_at: At,
     pub node: Node,
@@ -52,6 +52,15 @@ impl Node {
         }
     }
 
+    /// A number that is no infinity.
+    pub fn finite_number(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Integer(number) => Some(number as f64),
+            Kind::Float(number) if number.is_finite() => Some(number),
+            _ => None,
+        }
+    }
+
     /// What it is, for "found …".
     pub fn in_words(&self) -> String {
         match &self.kind {
@@ -67,30 +76,30 @@ impl Node {
 }
 
 /// Parses a whole document. What is wrong with its syntax is returned beside what could be read.
-pub(super) fn parse(text: &str, source: usize) -> (Node, Vec<Draft>) {
+pub(crate) fn parse(text: &str, source: usize) -> (Node, Vec<Draft>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut drafts: Vec<Draft> =
-        errors.into_iter().map(|error| syntax_problem(&error, text, source)).collect();
+        errors.into_iter().map(|error| describe_syntax_error(&error, text, source)).collect();
     let whole = At { source, start: 0, end: 0 };
     let entries = convert_table(table.get_ref(), source, 0, &mut drafts);
     (Node { at: whole, kind: Kind::Table(entries) }, drafts)
 }
 
 /// Parses a single value that stands at `offset` of a source.
-pub(super) fn parse_value(text: &str, source: usize, offset: usize) -> Result<Node, toml::de::Error> {
+pub(crate) fn parse_value(text: &str, source: usize, offset: usize) -> Result<Node, toml::de::Error> {
     let value = DeValue::parse(text)?;
     let mut drafts = Vec::new();
     let node = convert(&value, source, offset, &mut drafts);
     // A number that no integer type holds is left to be text, and refused as such.
-    if drafts.is_empty() { Ok(node) } else { Ok(text_node(text, source, offset)) }
+    if drafts.is_empty() { Ok(node) } else { Ok(make_text_node(text, source, offset)) }
 }
 
 /// A text that stands without quotes at `offset` of a source.
-pub(super) fn text_node(text: &str, source: usize, offset: usize) -> Node {
+pub(crate) fn make_text_node(text: &str, source: usize, offset: usize) -> Node {
     Node { at: At { source, start: offset, end: offset + text.len() }, kind: Kind::Text(text.to_owned()) }
 }
 
-fn syntax_problem(error: &toml::de::Error, text: &str, source: usize) -> Draft {
+fn describe_syntax_error(error: &toml::de::Error, text: &str, source: usize) -> Draft {
     let span = error.span().unwrap_or(0..0);
     let end = text.len();
     let start = span.start.min(end);
@@ -114,7 +123,7 @@ fn convert_table(table: &DeTable<'_>, source: usize, offset: usize, drafts: &mut
         .iter()
         .map(|(name, value)| Entry {
             name: name.get_ref().to_string(),
-            name_at: at(name, source, offset),
+            name_at: locate(name, source, offset),
             node: convert(value, source, offset, drafts),
         })
         .collect();
@@ -123,7 +132,7 @@ fn convert_table(table: &DeTable<'_>, source: usize, offset: usize, drafts: &mut
 }
 
 fn convert(value: &Spanned<DeValue<'_>>, source: usize, offset: usize, drafts: &mut Vec<Draft>) -> Node {
-    let at = at(value, source, offset);
+    let at = locate(value, source, offset);
     let kind = match value.get_ref() {
         DeValue::String(text) => Kind::Text(text.to_string()),
         DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
@@ -150,7 +159,7 @@ fn convert(value: &Spanned<DeValue<'_>>, source: usize, offset: usize, drafts: &
     Node { at, kind }
 }
 
-fn at<T>(spanned: &Spanned<T>, source: usize, offset: usize) -> At {
+fn locate<T>(spanned: &Spanned<T>, source: usize, offset: usize) -> At {
     let span = spanned.span();
     At { source, start: offset + span.start, end: offset + span.end }
 }

@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::schema;
+use super::sections::describe_sections;
+use crate::experiment::key;
 
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// A table with these keys and no others.
     Table(Vec<Field>),
     /// A table with any keys, all values alike.
@@ -34,7 +35,7 @@ pub(super) enum Shape {
 
 /// A key of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Field {
+pub(crate) struct Field {
     pub name: String,
     pub description: String,
     pub shape: Shape,
@@ -42,7 +43,7 @@ pub(super) struct Field {
 
 /// How small and large a number may be.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     at_least: Option<f64>,
     above: Option<f64>,
     at_most: Option<f64>,
@@ -104,7 +105,7 @@ impl fmt::Display for Shape {
 
 /// The sections of an experiment file, compiled.
 #[derive(Debug)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     /// The sections: those of a run, `resources`, `search`, `slurm` and `compare`.
     pub sections: Vec<Field>,
     /// The dotted keys of a run that hold one value each: what an axis can move.
@@ -115,7 +116,7 @@ impl Shapes {
     /// The compiled schema of this kdx.
     pub fn get() -> &'static Self {
         static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
-            let sections = compile(&schema::sections());
+            let sections = compile(&describe_sections());
             let Shape::Table(sections) = sections else { return Shapes::new(Vec::new()) };
             Shapes::new(sections)
         });
@@ -125,7 +126,7 @@ impl Shapes {
     fn new(sections: Vec<Field>) -> Self {
         let mut run_keys = Vec::new();
         for section in sections.iter().filter(|section| is_run_section(&section.name)) {
-            leaves(&section.shape, &section.name, &mut run_keys);
+            collect_leaves(&section.shape, &section.name, &mut run_keys);
         }
         Self { sections, run_keys }
     }
@@ -146,37 +147,36 @@ impl Shapes {
     }
 
     /// The tables that have a key of this name, dotted; the empty one is the top of the file.
-    pub fn homes_of(&self, name: &str) -> Vec<String> {
-        let mut homes = Vec::new();
-        find_homes(&self.sections, "", name, &mut homes);
-        homes
+    pub fn find_tables_with(&self, name: &str) -> Vec<String> {
+        let mut tables = Vec::new();
+        collect_tables_with(&self.sections, "", name, &mut tables);
+        tables
     }
 }
 
 /// Whether a section is part of a run, so that its keys can be axes.
-pub(super) fn is_run_section(name: &str) -> bool {
+pub(crate) fn is_run_section(name: &str) -> bool {
     !matches!(name, "resources" | "search" | "slurm" | "compare")
 }
 
-fn leaves(shape: &Shape, key: &str, keys: &mut Vec<String>) {
+fn collect_leaves(shape: &Shape, key: &str, keys: &mut Vec<String>) {
     match shape {
         Shape::Table(fields) => {
             for field in fields {
-                leaves(&field.shape, &format!("{key}.{}", field.name), keys);
+                collect_leaves(&field.shape, &format!("{key}.{}", field.name), keys);
             }
         }
         _ => keys.push(key.to_owned()),
     }
 }
 
-fn find_homes(fields: &[Field], path: &str, name: &str, homes: &mut Vec<String>) {
+fn collect_tables_with(fields: &[Field], path: &str, name: &str, tables: &mut Vec<String>) {
     for field in fields {
         if field.name == name {
-            homes.push(path.to_owned());
+            tables.push(path.to_owned());
         }
         if let Shape::Table(inner) = &field.shape {
-            let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
-            find_homes(inner, &path, name, homes);
+            collect_tables_with(inner, &key::join(path, &field.name), name, tables);
         }
     }
 }
@@ -184,26 +184,26 @@ fn find_homes(fields: &[Field], path: &str, name: &str, homes: &mut Vec<String>)
 fn compile(root: &Value) -> Shape {
     let none = Map::new();
     let definitions = root.get("$defs").and_then(Value::as_object).unwrap_or(&none);
-    shape_of(root, definitions)
+    compile_shape(root, definitions)
 }
 
-fn shape_of(schema: &Value, definitions: &Map<String, Value>) -> Shape {
+fn compile_shape(schema: &Value, definitions: &Map<String, Value>) -> Shape {
     if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
         let name = target.rsplit('/').next().unwrap_or_default();
-        return definitions.get(name).map_or(Shape::Unknown, |target| shape_of(target, definitions));
+        return definitions.get(name).map_or(Shape::Unknown, |target| compile_shape(target, definitions));
     }
     if let Some(options) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
         let words: Option<Vec<String>> =
             options.iter().map(|option| option.get("const")?.as_str().map(str::to_owned)).collect();
         return match words {
             Some(words) => Shape::Choice(words),
-            None => Shape::Any(options.iter().map(|option| shape_of(option, definitions)).collect()),
+            None => Shape::Any(options.iter().map(|option| compile_shape(option, definitions)).collect()),
         };
     }
     match schema.get("type").and_then(Value::as_str) {
-        Some("object") => object_shape(schema, definitions),
+        Some("object") => compile_object(schema, definitions),
         Some("array") => match schema.get("items") {
-            Some(items) => Shape::List(Box::new(shape_of(items, definitions))),
+            Some(items) => Shape::List(Box::new(compile_shape(items, definitions))),
             None => Shape::Unknown,
         },
         Some("string") => match schema.get("const").and_then(Value::as_str) {
@@ -211,28 +211,28 @@ fn shape_of(schema: &Value, definitions: &Map<String, Value>) -> Shape {
             None => Shape::Text,
         },
         Some("boolean") => Shape::Boolean,
-        Some("number") => Shape::Number(bounds_of(schema)),
-        Some("integer") => Shape::Whole(bounds_of(schema)),
+        Some("number") => Shape::Number(read_bounds(schema)),
+        Some("integer") => Shape::Whole(read_bounds(schema)),
         _ => Shape::Unknown,
     }
 }
 
-fn object_shape(schema: &Value, definitions: &Map<String, Value>) -> Shape {
+fn compile_object(schema: &Value, definitions: &Map<String, Value>) -> Shape {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
         return match schema.get("additionalProperties") {
-            Some(values) if values.is_object() => Shape::Map(Box::new(shape_of(values, definitions))),
+            Some(values) if values.is_object() => Shape::Map(Box::new(compile_shape(values, definitions))),
             _ => Shape::Unknown,
         };
     };
     let field = |(name, schema): (&String, &Value)| Field {
         name: name.clone(),
         description: schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " "),
-        shape: shape_of(schema, definitions),
+        shape: compile_shape(schema, definitions),
     };
     Shape::Table(properties.iter().map(field).collect())
 }
 
-fn bounds_of(schema: &Value) -> Bounds {
+fn read_bounds(schema: &Value) -> Bounds {
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     Bounds {
         at_least: bound("minimum"),
@@ -246,12 +246,12 @@ fn bounds_of(schema: &Value) -> Bounds {
 mod tests {
     use super::*;
 
-    fn all<'a>(shape: &'a Shape, found: &mut Vec<&'a Shape>) {
+    fn collect_shapes<'a>(shape: &'a Shape, found: &mut Vec<&'a Shape>) {
         found.push(shape);
         match shape {
-            Shape::Table(fields) => fields.iter().for_each(|field| all(&field.shape, found)),
-            Shape::Map(inner) | Shape::List(inner) => all(inner, found),
-            Shape::Any(shapes) => shapes.iter().for_each(|shape| all(shape, found)),
+            Shape::Table(fields) => fields.iter().for_each(|field| collect_shapes(&field.shape, found)),
+            Shape::Map(inner) | Shape::List(inner) => collect_shapes(inner, found),
+            Shape::Any(shapes) => shapes.iter().for_each(|shape| collect_shapes(shape, found)),
             _ => {}
         }
     }
@@ -261,7 +261,7 @@ mod tests {
         let mut found = Vec::new();
         for section in &Shapes::get().sections {
             assert!(matches!(section.shape, Shape::Table(_)), "{}", section.name);
-            all(&section.shape, &mut found);
+            collect_shapes(&section.shape, &mut found);
         }
         assert!(found.len() > 60);
         assert!(!found.contains(&&Shape::Unknown));
@@ -283,7 +283,7 @@ mod tests {
                 }
             }
         }
-        visit(&schema::sections());
+        visit(&describe_sections());
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         assert!(shapes.field("loss.temperature.x").is_none());
         assert!(shapes.run_keys.iter().any(|key| key == "teacher.hidden_size"));
         assert!(!shapes.run_keys.iter().any(|key| key.starts_with("resources")));
-        assert_eq!(shapes.homes_of("temperature"), ["loss"]);
-        assert_eq!(shapes.homes_of("epochs"), ["teacher.train", "train"]);
+        assert_eq!(shapes.find_tables_with("temperature"), ["loss"]);
+        assert_eq!(shapes.find_tables_with("epochs"), ["teacher.train", "train"]);
     }
 }

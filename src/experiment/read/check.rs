@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::document::{Entry, Kind, Node};
-use super::problem::{Draft, Report, is_within};
-use super::shape::{Bounds, Field, Shape, Shapes, is_run_section};
-use super::suggest;
+use crate::experiment::key;
+use crate::experiment::read::document::{Entry, Kind, Node};
+use crate::experiment::read::problem::{Draft, Report};
+use crate::experiment::schema::shape::{Bounds, Field, Shape, Shapes, is_run_section};
+use crate::experiment::suggest;
 
 /// Keys at the top of a file that are no sections.
-pub(super) const TOP_KEYS: [&str; 8] =
+pub(crate) const TOP_KEYS: [&str; 8] =
     ["name", "extends", "baseline", "seeds", "grid", "zip", "include", "exclude"];
 
 /// The entries of a table that are right, as JSON; the others are reported.
-pub(super) fn table(
+pub(crate) fn read_table(
     entries: &[Entry],
     fields: &[Field],
     path: &str,
@@ -22,71 +23,68 @@ pub(super) fn table(
     for entry in entries {
         match fields.iter().find(|field| field.name == entry.name) {
             Some(field) => {
-                let key = joined(path, &entry.name);
-                if let Some(value) = value(&entry.node, field, &key, report) {
+                let key = key::join(path, &entry.name);
+                if let Some(value) = read_value(&entry.node, field, &key, report) {
                     object.insert(entry.name.clone(), value);
                 }
             }
-            None => unknown_key(entry, fields.iter().map(|field| field.name.as_str()), path, report),
+            None => report_unknown_key(entry, fields.iter().map(|field| field.name.as_str()), path, report),
         }
     }
     object
 }
 
 /// A value as JSON, or none where it is wrong, which is reported.
-pub(super) fn value(node: &Node, field: &Field, key: &str, report: &mut Report) -> Option<Value> {
-    let value = shaped(node, &field.shape, key, report);
+pub(crate) fn read_value(node: &Node, field: &Field, key: &str, report: &mut Report) -> Option<Value> {
+    let value = read_shaped(node, &field.shape, key, report);
     if value.is_none() {
-        report.push(misfit(node, field, key));
+        report.push(describe_misfit(node, field, key));
         report.taint(key);
     }
     value
 }
 
-/// A dotted key.
-pub(super) fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
 /// A value as JSON if it has a shape. Only what is wrong inside tables is reported.
-fn shaped(node: &Node, shape: &Shape, key: &str, report: &mut Report) -> Option<Value> {
+fn read_shaped(node: &Node, shape: &Shape, key: &str, report: &mut Report) -> Option<Value> {
     match (shape, &node.kind) {
         (Shape::Table(fields), Kind::Table(entries)) => {
-            Some(Value::Object(table(entries, fields, key, report)))
+            Some(Value::Object(read_table(entries, fields, key, report)))
         }
         (Shape::Map(shape), Kind::Table(entries)) => {
             let mut object = Map::new();
             for entry in entries {
                 let field =
                     Field { name: String::new(), description: String::new(), shape: (**shape).clone() };
-                let key = joined(key, &entry.name);
-                if let Some(value) = value(&entry.node, &field, &key, report) {
+                let key = key::join(key, &entry.name);
+                if let Some(value) = read_value(&entry.node, &field, &key, report) {
                     object.insert(entry.name.clone(), value);
                 }
             }
             Some(Value::Object(object))
         }
-        (Shape::List(shape), Kind::List(items)) => {
-            items.iter().map(|item| shaped(item, shape, key, report)).collect::<Option<_>>().map(Value::Array)
-        }
+        (Shape::List(shape), Kind::List(items)) => items
+            .iter()
+            .map(|item| read_shaped(item, shape, key, report))
+            .collect::<Option<_>>()
+            .map(Value::Array),
         (Shape::Text, Kind::Text(text)) => Some(text.as_str().into()),
         (Shape::Boolean, Kind::Boolean(value)) => Some((*value).into()),
         (Shape::Choice(words), Kind::Text(text)) if words.contains(text) => Some(text.as_str().into()),
-        (Shape::Number(bounds), Kind::Integer(number)) => number_in(*number as f64, *bounds),
-        (Shape::Number(bounds), Kind::Float(number)) => number_in(*number, *bounds),
-        (Shape::Whole(bounds), Kind::Integer(number)) => whole_in(*number, *bounds),
-        (Shape::Any(shapes), _) => shapes.iter().find_map(|shape| shaped(node, shape, key, report)),
+        (Shape::Number(bounds), Kind::Integer(number)) => convert_number(*number as f64, *bounds),
+        (Shape::Number(bounds), Kind::Float(number)) => convert_number(*number, *bounds),
+        (Shape::Whole(bounds), Kind::Integer(number)) => convert_whole(*number, *bounds),
+        (Shape::Any(shapes), _) => shapes.iter().find_map(|shape| read_shaped(node, shape, key, report)),
         _ => None,
     }
 }
 
 /// A number as JSON, if it is finite and within the bounds.
-fn number_in(number: f64, bounds: Bounds) -> Option<Value> {
+fn convert_number(number: f64, bounds: Bounds) -> Option<Value> {
     Number::from_f64(number).map(Value::Number).filter(|_| bounds.hold(number))
 }
 
 /// A whole number as JSON, if it is within the bounds and fits into 64 bits.
-fn whole_in(number: i128, bounds: Bounds) -> Option<Value> {
+fn convert_whole(number: i128, bounds: Bounds) -> Option<Value> {
     if !bounds.hold(number as f64) {
         return None;
     }
@@ -94,10 +92,10 @@ fn whole_in(number: i128, bounds: Bounds) -> Option<Value> {
 }
 
 /// A value that is not what it should be.
-fn misfit(node: &Node, field: &Field, key: &str) -> Draft {
+fn describe_misfit(node: &Node, field: &Field, key: &str) -> Draft {
     let expected = field.shape.to_string();
     if let (Shape::Choice(words), Kind::Text(text)) = (&field.shape, &node.kind)
-        && let Some(word) = suggest::nearest(text, words.iter().map(String::as_str))
+        && let Some(word) = suggest::find_nearest(text, words.iter().map(String::as_str))
     {
         let message = format!("`{key}` is {text:?}, did you mean `{word}`?");
         return Draft::new(node.at, message)
@@ -106,11 +104,11 @@ fn misfit(node: &Node, field: &Field, key: &str) -> Draft {
     }
     let message = format!("`{key}` must be {expected}, found {}", node.in_words());
     let label = if expected.len() <= 60 { format!("expected {expected}") } else { "not allowed".to_owned() };
-    Draft::new(node.at, message).label(label).help(advice(node, field, key))
+    Draft::new(node.at, message).label(label).help(advise(node, field, key))
 }
 
 /// What to write in place of a value that is not what it should be.
-fn advice(node: &Node, field: &Field, key: &str) -> String {
+fn advise(node: &Node, field: &Field, key: &str) -> String {
     let numeric = matches!(field.shape, Shape::Number(_) | Shape::Whole(_));
     match (&field.shape, &node.kind) {
         (_, Kind::Text(text)) if numeric && text.parse::<f64>().is_ok() => {
@@ -123,7 +121,7 @@ fn advice(node: &Node, field: &Field, key: &str) -> String {
             let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
             format!("[{key}] is a section, with the keys {}", names.join(", "))
         }
-        (_, Kind::List(_)) if is_run_section(key.split('.').next().unwrap_or(key)) => {
+        (_, Kind::List(_)) if is_run_section(key::section_of(key)) => {
             format!("to try several values, write them under [grid]: \"{key}\" = [ … ]")
         }
         _ if field.description.is_empty() => format!("`{key}` is {}", field.shape),
@@ -131,8 +129,8 @@ fn advice(node: &Node, field: &Field, key: &str) -> String {
     }
 }
 
-/// A key that its table does not have.
-pub(super) fn unknown_key<'a>(
+/// Reports a key that its table does not have.
+pub(crate) fn report_unknown_key<'a>(
     entry: &Entry,
     siblings: impl Iterator<Item = &'a str> + Clone,
     path: &str,
@@ -141,15 +139,15 @@ pub(super) fn unknown_key<'a>(
     let name = &entry.name;
     let place = if path.is_empty() { "at the top of the file".to_owned() } else { format!("in [{path}]") };
     let message = format!("unknown key `{name}` {place}");
-    if let Some(near) = suggest::nearest(name, siblings.clone()) {
-        report.taint(joined(path, near));
+    if let Some(near) = suggest::find_nearest(name, siblings.clone()) {
+        report.taint(key::join(path, near));
         let draft = Draft::new(entry.name_at, format!("{message}, did you mean `{near}`?"));
         return report.push(draft.label(format!("did you mean `{near}`?")));
     }
-    let homes = homes_of(name, path);
-    if !homes.is_empty() {
-        homes.iter().for_each(|home| report.taint(joined(home, name)));
-        let belongs = belongs(&homes);
+    let tables = find_nearest_tables_with(name, path);
+    if !tables.is_empty() {
+        tables.iter().for_each(|table| report.taint(key::join(table, name)));
+        let belongs = say_where_it_belongs(&tables);
         let draft = Draft::new(entry.name_at, format!("{message}: `{name}` {belongs}"));
         return report.push(draft.label(belongs));
     }
@@ -162,25 +160,25 @@ pub(super) fn unknown_key<'a>(
 }
 
 /// The tables that have a key of this name: those nearest to where it stands.
-fn homes_of(name: &str, path: &str) -> Vec<String> {
+fn find_nearest_tables_with(name: &str, path: &str) -> Vec<String> {
     if TOP_KEYS.contains(&name) {
         return vec![String::new()];
     }
-    let homes = Shapes::get().homes_of(name);
-    let section = path.split('.').next().unwrap_or_default();
-    let near = |home: &&String| !section.is_empty() && is_within(home, section);
-    let shallow = |home: &&String| !home.contains('.');
-    let mut chosen: Vec<String> = homes.iter().filter(near).cloned().collect();
+    let tables = Shapes::get().find_tables_with(name);
+    let section = key::section_of(path);
+    let near = |table: &&String| !section.is_empty() && key::is_within(table, section);
+    let shallow = |table: &&String| !table.contains('.');
+    let mut chosen: Vec<String> = tables.iter().filter(near).cloned().collect();
     if chosen.is_empty() {
-        chosen = homes.iter().filter(shallow).cloned().collect();
+        chosen = tables.iter().filter(shallow).cloned().collect();
     }
-    if chosen.is_empty() { homes } else { chosen }
+    if chosen.is_empty() { tables } else { chosen }
 }
 
-fn belongs(homes: &[String]) -> String {
-    if homes.iter().any(String::is_empty) {
+fn say_where_it_belongs(tables: &[String]) -> String {
+    if tables.iter().any(String::is_empty) {
         return "belongs at the top of the file, before the first section".to_owned();
     }
-    let homes: Vec<String> = homes.iter().map(|home| format!("[{home}]")).collect();
-    format!("belongs in {}", homes.join(" or "))
+    let tables: Vec<String> = tables.iter().map(|table| format!("[{table}]")).collect();
+    format!("belongs in {}", tables.join(" or "))
 }

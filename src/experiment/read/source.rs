@@ -7,7 +7,7 @@ use miette::{NamedSource, SourceSpan};
 
 /// A text that declares values.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(crate) struct Source {
     kind: SourceKind,
     /// What the user wrote, with the key: diagnostics show lines of it.
     pub text: Arc<str>,
@@ -70,7 +70,7 @@ impl Source {
 
 /// A stretch of a source, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct At {
+pub(crate) struct At {
     pub source: usize,
     pub start: usize,
     pub end: usize,
@@ -85,7 +85,7 @@ impl At {
 
 /// All sources of one experiment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sources(Vec<Source>);
+pub(crate) struct Sources(Vec<Source>);
 
 impl Sources {
     /// Adds a source and returns its index.

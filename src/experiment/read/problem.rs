@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
-use super::source::{At, Sources};
+use crate::experiment::key::is_within;
+use crate::experiment::read::source::{At, Sources};
 
 /// More problems than this are counted, not shown.
 const SHOWN: usize = 50;
 
 /// A problem under construction.
 #[derive(Debug, Clone)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     message: String,
     at: Option<At>,
     label: String,
@@ -86,7 +87,7 @@ impl Draft {
 
 /// Collects the problems of all layers, and remembers which keys they leave unknown.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     drafts: Vec<Draft>,
     seen: HashSet<(Option<At>, Option<At>, String)>,
     tainted: BTreeSet<String>,
@@ -134,11 +135,6 @@ impl Report {
         drafts.sort_by_key(|draft| draft.at);
         drafts.into_iter().map(|d| Warning(d.finish(sources, Severity::Warning))).collect()
     }
-}
-
-/// Whether a dotted key is `section` or lies in it.
-pub(super) fn is_within(key: &str, section: &str) -> bool {
-    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// One thing that is wrong. Renders with an excerpt of its source.

@@ -1,18 +1,17 @@
-//! The JSON Schema of a whole experiment file, for editors and for the checker.
+//! The JSON Schema of a whole experiment file, for editors.
 
-use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
-use super::shape::Shapes;
-use crate::spec::{CompareConfig, ResourcesConfig, RunConfig, SearchConfig, SlurmConfig};
+use super::sections::describe_sections;
+use super::shape::{Shapes, is_run_section};
 
 /// The JSON Schema (draft 2020-12) of an experiment file: what `kdx schema` prints.
 pub fn json_schema() -> Value {
-    let mut schema = sections();
-    let grid = object_of(axis_properties(&schema, axis_of));
-    let zip = list_of(object_of(axis_properties(&schema, axis_of)));
-    let points = list_of(object_of(axis_properties(&schema, Clone::clone)));
-    let mut space = object_of(axis_properties(&schema, distribution_of));
+    let mut schema = describe_sections();
+    let grid = describe_object(describe_keys(&schema, describe_axis));
+    let zip = describe_list(describe_object(describe_keys(&schema, describe_axis)));
+    let points = describe_list(describe_object(describe_keys(&schema, Clone::clone)));
+    let mut space = describe_object(describe_keys(&schema, describe_distribution));
     space["description"] = "What is drawn at random: dotted keys and their distributions.".into();
     let with = |mut schema: Value, description: &str| {
         schema["description"] = description.into();
@@ -38,13 +37,14 @@ pub fn json_schema() -> Value {
             "baseline",
             json!({
                 "type": "boolean", "default": false,
-                "description": "Add a run with `loss.kind = \"none\"` for each configuration of everything else.",
+                "description": "Add a run with `loss.kind = \"none\"` for each configuration of everything \
+                                else.",
             }),
         ),
         (
             "seeds",
             with(
-                axis_of(&json!({ "type": "integer", "minimum": 0 })),
+                describe_axis(&json!({ "type": "integer", "minimum": 0 })),
                 "Run every point with each of these seeds: short for the axis `train.seed`.",
             ),
         ),
@@ -67,17 +67,17 @@ pub fn json_schema() -> Value {
         properties.insert(name.to_owned(), schema);
     }
     schema["$defs"]["Linspace"] =
-        generator("linspace", 3, "From `a` to `b` in `n` equal steps, both included: `[a, b, n]`.");
+        describe_generator("linspace", 3, "From `a` to `b` in `n` equal steps, both included: `[a, b, n]`.");
     schema["$defs"]["Logspace"] =
-        generator("logspace", 3, "From `a` to `b` in `n` equal ratios, both included: `[a, b, n]`.");
+        describe_generator("logspace", 3, "From `a` to `b` in `n` equal ratios, both included: `[a, b, n]`.");
     schema["$defs"]["Range"] =
-        generator("range", 3, "From `start` by `step`, `stop` left out: `[start, stop, step]`.");
+        describe_generator("range", 3, "From `start` by `step`, `stop` left out: `[start, stop, step]`.");
     for (name, key, description) in [
         ("Uniform", "uniform", "Any number from `a` to `b`, all equally likely: `[a, b]`."),
         ("LogUniform", "log_uniform", "Any number from `a` to `b`, its logarithm uniform: `[a, b]`."),
         ("Int", "int", "Any whole number from `a` to `b`, both included: `[a, b]`."),
     ] {
-        schema["$defs"][name] = generator(key, 2, description);
+        schema["$defs"][name] = describe_generator(key, 2, description);
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -90,92 +90,16 @@ pub fn json_schema() -> Value {
     })
 }
 
-/// The sections alone, with TOML's types: nothing is null, and no table has unknown keys.
-pub(super) fn sections() -> Value {
-    let mut run = root_schema::<RunConfig>();
-    for (name, section) in [
-        ("resources", root_schema::<ResourcesConfig>()),
-        ("search", root_schema::<SearchConfig>()),
-        ("slurm", root_schema::<SlurmConfig>()),
-        ("compare", root_schema::<CompareConfig>()),
-    ] {
-        let Value::Object(mut section) = section else { continue };
-        section.remove("$schema");
-        section.remove("title");
-        if let Some(Value::Object(definitions)) = section.remove("$defs") {
-            for (name, definition) in definitions {
-                run["$defs"][name] = definition;
-            }
-        }
-        run["properties"][name] = Value::Object(section);
-    }
-    tidy(&mut run);
-    run
-}
-
-fn root_schema<T: JsonSchema>() -> Value {
-    schema_for!(T).to_value()
-}
-
-/// Rewrites what serde allows into what TOML can say.
-fn tidy(schema: &mut Value) {
-    match schema {
-        Value::Array(items) => items.iter_mut().for_each(tidy),
-        Value::Object(object) => {
-            tidy_object(object);
-            object.values_mut().for_each(tidy);
-        }
-        _ => {}
-    }
-}
-
-fn tidy_object(object: &mut Map<String, Value>) {
-    // Options and `PathList::None`: a key is left out, never null.
-    if let Some(Value::Array(types)) = object.get("type") {
-        let mut types: Vec<Value> = types.iter().filter(|name| *name != "null").cloned().collect();
-        let only = if types.len() == 1 { types.remove(0) } else { Value::Array(types) };
-        object.insert("type".to_owned(), only);
-    }
-    if let Some(Value::Array(options)) = object.get_mut("anyOf") {
-        options.retain(|option| option.get("type") != Some(&json!("null")));
-        if let [Value::Object(only)] = options.as_slice() {
-            let only = only.clone();
-            object.remove("anyOf");
-            for (keyword, value) in only {
-                object.entry(keyword).or_insert(value);
-            }
-        }
-    }
-    match object.get_mut("default") {
-        Some(Value::Null) => drop(object.remove("default")),
-        Some(Value::Object(defaults)) => defaults.retain(|_, value| !value.is_null()),
-        _ => {}
-    }
-    // Flattened structs cannot deny unknown fields in serde; the schema can.
-    if object.get("properties").is_some_and(Value::is_object) && object.get("type") == Some(&json!("object"))
-    {
-        object.entry("additionalProperties").or_insert(Value::Bool(false));
-    }
-    // Formats are schemars' names for Rust's types; only the narrow ones say more than the bounds.
-    if let Some(Value::String(format)) = object.get("format").cloned() {
-        object.remove("format");
-        if format == "uint32" {
-            object.entry("maximum").or_insert(u32::MAX.into());
-        }
-    }
-}
-
 /// Every dotted key of a run, each with what `shape` makes of its schema; whole sections too.
-fn axis_properties(sections: &Value, shape: impl Fn(&Value) -> Value) -> Map<String, Value> {
+fn describe_keys(sections: &Value, shape: impl Fn(&Value) -> Value) -> Map<String, Value> {
     let mut properties = Map::new();
     for key in &Shapes::get().run_keys {
-        if let Some(schema) = schema_at(sections, key) {
+        if let Some(schema) = find_schema(sections, key) {
             properties.insert(key.clone(), shape(schema));
         }
     }
-    for section in Shapes::get().sections.iter().filter(|section| super::shape::is_run_section(&section.name))
-    {
-        let reference = schema_at(sections, &section.name).cloned().unwrap_or_default();
+    for section in Shapes::get().sections.iter().filter(|section| is_run_section(&section.name)) {
+        let reference = find_schema(sections, &section.name).cloned().unwrap_or_default();
         let either = json!({ "anyOf": [shape(&reference), { "type": "object" }] });
         properties.insert(section.name.clone(), either);
     }
@@ -183,7 +107,7 @@ fn axis_properties(sections: &Value, shape: impl Fn(&Value) -> Value) -> Map<Str
 }
 
 /// The schema under a dotted key, without the default, which means nothing for an axis.
-fn schema_at<'a>(sections: &'a Value, key: &str) -> Option<&'a Value> {
+fn find_schema<'a>(sections: &'a Value, key: &str) -> Option<&'a Value> {
     let mut schema = sections;
     for name in key.split('.') {
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
@@ -195,53 +119,53 @@ fn schema_at<'a>(sections: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 /// A list of values, or a rule that makes one.
-fn axis_of(value: &Value) -> Value {
-    let mut item = value.clone();
-    let description = item.get("description").cloned();
-    if let Value::Object(item) = &mut item {
-        item.remove("default");
-        item.remove("description");
-    }
-    let numeric = matches!(value.get("type").and_then(Value::as_str), Some("integer" | "number"));
-    let mut options = vec![json!({ "type": "array", "minItems": 1, "items": item })];
-    if numeric {
-        options.extend(
-            ["Linspace", "Logspace", "Range"].map(|name| json!({ "$ref": format!("#/$defs/{name}") })),
-        );
-    }
-    let mut axis = json!({ "anyOf": options });
-    if let Some(description) = description {
-        axis["description"] = description;
-    }
-    axis
+fn describe_axis(value: &Value) -> Value {
+    describe_either(value, |item, kind| {
+        let names: &[&str] =
+            if matches!(kind, "integer" | "number") { &["Linspace", "Logspace", "Range"] } else { &[] };
+        (json!({ "type": "array", "minItems": 1, "items": item }), names)
+    })
 }
 
 /// A distribution over the values of a key.
-fn distribution_of(value: &Value) -> Value {
+fn describe_distribution(value: &Value) -> Value {
+    describe_either(value, |item, kind| {
+        let choice = json!({
+            "type": "object", "required": ["choice"], "additionalProperties": false,
+            "properties": { "choice": { "type": "array", "minItems": 1, "items": item } },
+        });
+        let names: &[&str] = match kind {
+            "integer" => &["Int"],
+            "number" => &["Uniform", "LogUniform", "Int"],
+            _ => &[],
+        };
+        (choice, names)
+    })
+}
+
+/// A list of values, or what one of several definitions makes: both from the schema of a value and its type.
+/// The description of the value is that of the whole.
+fn describe_either(
+    value: &Value,
+    forms: impl FnOnce(Value, &str) -> (Value, &'static [&'static str]),
+) -> Value {
     let mut item = value.clone();
     let description = item.get("description").cloned();
     if let Value::Object(item) = &mut item {
         item.remove("default");
         item.remove("description");
     }
-    let mut options = vec![json!({
-        "type": "object", "required": ["choice"], "additionalProperties": false,
-        "properties": { "choice": { "type": "array", "minItems": 1, "items": item } },
-    })];
-    let names: &[&str] = match value.get("type").and_then(Value::as_str) {
-        Some("integer") => &["Int"],
-        Some("number") => &["Uniform", "LogUniform", "Int"],
-        _ => &[],
-    };
-    options.extend(names.iter().map(|name| json!({ "$ref": format!("#/$defs/{name}") })));
-    let mut distribution = json!({ "anyOf": options });
+    let (list, names) = forms(item, value.get("type").and_then(Value::as_str).unwrap_or_default());
+    let references = names.iter().map(|name| json!({ "$ref": format!("#/$defs/{name}") }));
+    let options: Vec<Value> = [list].into_iter().chain(references).collect();
+    let mut either = json!({ "anyOf": options });
     if let Some(description) = description {
-        distribution["description"] = description;
+        either["description"] = description;
     }
-    distribution
+    either
 }
 
-fn generator(name: &str, numbers: usize, description: &str) -> Value {
+fn describe_generator(name: &str, numbers: usize, description: &str) -> Value {
     let list =
         json!({ "type": "array", "items": { "type": "number" }, "minItems": numbers, "maxItems": numbers });
     json!({
@@ -250,11 +174,11 @@ fn generator(name: &str, numbers: usize, description: &str) -> Value {
     })
 }
 
-fn object_of(properties: Map<String, Value>) -> Value {
+fn describe_object(properties: Map<String, Value>) -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
-fn list_of(item: Value) -> Value {
+fn describe_list(item: Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 
