@@ -1,9 +1,9 @@
-//! The name of a run: a hash of what it is, with the content of files in place of their paths and other runs by
-//! their names.
+//! The name of a run: a hash of what it is, with the content of files in place of their paths and other runs
+//! by their names.
 //!
 //! So a run keeps its name when its files move, and gets another when their content changes. Every struct is
-//! taken apart field by field: a new field does not compile until it is decided here whether it counts. A value
-//! that equals its default is left out, so a new key with its default changes no name.
+//! taken apart field by field: a new field does not compile until it is decided here whether it counts. A
+//! value that equals its default is left out, so a new key with its default changes no name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use super::config::{
     DataConfig, EvaluateConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind, SizeConfig,
     TrainConfig,
 };
-use super::run::{RunId, RunKind, RunSpec};
+use super::run::{RunKind, RunSpec};
+use super::run_id::RunId;
 use super::stage::{ModelSource, Stage, StageTeacher, Start};
 
 /// Part of every name; raised when the same specification comes to mean another result.
@@ -26,8 +27,8 @@ pub trait Contents {
     /// Why a file cannot be read.
     type Error;
 
-    /// The digest of a file, or the digests by name of the files in a directory that a run reads. `key` is the
-    /// key of an experiment file that names the path.
+    /// The digest of a file, or the digests by name of the files in a directory that a run reads. `key` is
+    /// the key of an experiment file that names the path.
     ///
     /// # Errors
     /// Where a file cannot be read.

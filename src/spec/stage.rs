@@ -8,7 +8,7 @@ use super::config::{
     DataConfig, EvaluateConfig, LossConfig, OptimizerConfig, RunConfig, ScheduleConfig, SignalKind,
     SizeConfig, StudentConfig, TeacherConfig, TrainConfig,
 };
-use super::run::{Purpose, RunId};
+use super::run_id::{Purpose, RunId};
 
 /// What a run trains, and all that it takes. Other runs are named by their ids, so what it comes to follows
 /// from this and from the content of the files that it names.
@@ -125,8 +125,8 @@ impl StageTeacher {
 }
 
 impl Stage {
-    /// The stage that a resolved configuration declares; `start` and `teacher` are the runs that stand for the
-    /// student's start and for the teacher, where runs do.
+    /// The stage that a resolved configuration declares; `start` and `teacher` are the runs that stand for
+    /// the student's start and for the teacher, where runs do.
     pub fn new(config: &RunConfig, start: Option<RunId>, teacher: Option<RunId>) -> Self {
         let RunConfig { data, teacher: declared, student, loss, optimizer, schedule, train, evaluate } =
             config.clone();
@@ -199,8 +199,8 @@ impl Stage {
         self.teachers.iter().any(|teacher| teacher.model.run() == Some(run)).then_some(Purpose::Teacher)
     }
 
-    /// The part that decides what the run comes to, bit for bit: `online` and `hidden` hand the student the same
-    /// bits, and checkpoints change nothing.
+    /// The part that decides what the run comes to, bit for bit: `online` and `hidden` hand the student the
+    /// same bits, and checkpoints change nothing.
     pub fn without_neutral(&self) -> Self {
         let teachers = self.teachers.iter().map(StageTeacher::without_neutral).collect();
         Self {
@@ -211,8 +211,8 @@ impl Stage {
         }
     }
 
-    /// Directories that may hold a tokenizer where `data.tokenizer` names none, in their order: the teachers',
-    /// then the start's.
+    /// Directories that may hold a tokenizer where `data.tokenizer` names none, in their order: the
+    /// teachers', then the start's.
     pub fn tokenizer_fallbacks(&self) -> Vec<PathBuf> {
         let models = self.teachers.iter().map(|teacher| &teacher.model).chain(self.start.model());
         models.filter_map(ModelSource::directory).map(Path::to_owned).collect()

@@ -14,8 +14,8 @@ pub struct TeacherConfig {
     /// A Hugging Face directory (`config.json`, `model.safetensors`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// A run of the store whose model teaches: its id, or the first digits of it. Where it is not finished, it is
-    /// trained first.
+    /// A run of the store whose model teaches: its id, or the first digits of it. Where it is not finished,
+    /// it is trained first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// The sizes of a teacher that kdx trains, once for all runs that need it.
@@ -105,8 +105,8 @@ pub struct StudentConfig {
     /// Start from this Hugging Face directory. With sizes given as well, what fits is loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Start from the model of this run of the store: its id, or the first digits of it. Where it is not finished,
-    /// it is trained first.
+    /// Start from the model of this run of the store: its id, or the first digits of it. Where it is not
+    /// finished, it is trained first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Accept a checkpoint that fits only in part; what was loaded, missing and left over is

@@ -11,8 +11,8 @@ use super::time::positive_seconds;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResourcesConfig {
-    /// Runs at once on one device: a number, or `auto` for as many as there are processors and memory for, and one
-    /// on a GPU whose free memory is not known.
+    /// Runs at once on one device: a number, or `auto` for as many as there are processors and memory for,
+    /// and one on a GPU whose free memory is not known.
     pub per_device: PerDevice,
     /// Whether the runs of a GPU share a process, each on a thread of its own; on the processors and through
     /// Slurm every run has its own.
