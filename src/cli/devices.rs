@@ -11,8 +11,8 @@ use crate::schedule::{self, Found, Memory};
 /// Arguments of `kdx devices`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON: name, description, total_memory and free_memory in bytes (null where nobody says), and whether
-    /// `--devices auto` takes it.
+    /// Print JSON: name, description, total_memory and free_memory in bytes (null where nobody says), and
+    /// whether `--devices auto` takes it.
     #[arg(long)]
     json: bool,
 }

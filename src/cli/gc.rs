@@ -9,9 +9,9 @@ use crate::cache::{ByteSize, collect};
 /// Arguments of `kdx gc`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Removed are runs that no experiment of the store has or needs and that are not done, checkpoints of \
-                  runs that are done, what killed processes left, and of the cache what `kdx cache gc` removes. \
-                  What a worker holds stays."
+    after_help = "Removed are runs that no experiment of the store has or needs and that are not done, \
+                  checkpoints of runs that are done, what killed processes left, and of the cache what \
+                  `kdx cache gc` removes. What a worker holds stays."
 )]
 pub struct Args {
     /// Also remove runs that are done, where no experiment has them, and what was set aside of damaged runs.

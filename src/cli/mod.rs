@@ -4,9 +4,13 @@ mod bench;
 mod cache;
 mod compare;
 mod devices;
+mod ending;
+mod experiment_args;
 mod gc;
+mod global;
 mod logs;
 mod ls;
+mod placement;
 mod plan;
 mod progress;
 mod report;
@@ -22,12 +26,11 @@ mod watch;
 mod worker;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::store::Store;
+use global::Global;
 
 /// Runs declarative knowledge-distillation experiments: plan, train, resume, report, compare.
 #[derive(Debug, Parser)]
@@ -37,24 +40,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// The store where none is chosen.
-const DEFAULT_STORE: &str = "runs";
-
-/// Options of every command.
-#[derive(Debug, clap::Args)]
-pub struct Global {
-    /// Directory that holds runs, trained teachers and caches.
-    #[arg(long, global = true, env = "KDX_STORE", default_value = DEFAULT_STORE, value_name = "DIR")]
-    pub store: PathBuf,
-}
-
-impl Global {
-    /// The store that the user chose.
-    pub fn store(&self) -> Store {
-        Store::new(&self.store)
-    }
 }
 
 #[derive(Debug, Subcommand)]

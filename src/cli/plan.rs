@@ -1,73 +1,37 @@
 //! `kdx plan`: what a sweep would do.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{DEFAULT_STORE, Global, sweep, text};
-use crate::experiment::{self, Experiment};
+use super::experiment_args::ExperimentArgs;
+use super::{Global, placement, text};
 use crate::schedule::executor::local::ignored_keys;
 use crate::schedule::{self, DeviceName, Job, Plan, Speed, SpeedSource};
 use crate::spec::Pruner;
 use crate::store::RunState;
 
-/// Arguments of `kdx plan`, and the part of `kdx sweep`'s that names an experiment.
+/// Arguments of `kdx plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The experiment file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Set a key, over the file and the environment: `--set loss.temperature=2`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
-}
-
-impl Args {
-    /// Reads the experiment and prints its warnings.
-    pub fn load(&self) -> miette::Result<Experiment> {
-        let experiment = experiment::load(&self.file, &self.overrides)?;
-        for warning in &experiment.warnings {
-            eprintln!("warning: {warning}");
-        }
-        Ok(experiment)
-    }
-
-    /// A command that works on the same experiment, as it is typed into a shell.
-    pub(super) fn command_line(&self, global: &Global, command: &str) -> String {
-        let mut words = vec!["kdx".to_owned(), command.to_owned(), self.file.display().to_string()];
-        if global.store != Path::new(DEFAULT_STORE) {
-            words.extend(["--store".to_owned(), global.store.display().to_string()]);
-        }
-        words.extend(self.overrides.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-        shell_words(&words)
-    }
-}
-
-/// Words as a shell reads them.
-fn shell_words(words: &[String]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quoted = words.iter().map(|word| {
-        let word_is_plain = !word.is_empty() && word.chars().all(is_plain);
-        if word_is_plain { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    #[command(flatten)]
+    experiment: ExperimentArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
-    let experiment = args.load()?;
+    let experiment = args.experiment.load()?;
     let plan = Plan::new(&experiment, &global.store())?;
     let choice = schedule::automatic();
     text::print(&render(&plan, experiment.search.pruner, &choice.devices[0]));
     let pending = plan.pending();
     if !pending.is_empty() {
-        let slots = sweep::slots(&choice.devices, None, &experiment.resources, &pending);
+        let slots = placement::choose_slots(&choice.devices, None, &experiment.resources, &pending);
         text::say!("at once: {}", slots.in_words());
     }
     if let Some(notice) = choice.notice {
-        sweep::warn(&notice);
+        text::warn(&notice);
     }
     for ignored in ignored_keys(&experiment.resources, &choice.devices) {
-        sweep::warn(&ignored.to_string());
+        text::warn(&ignored.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,73 +1,24 @@
 //! `kdx sweep`: trains every run of an experiment that is not done yet.
 
+mod args;
 mod slurm;
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
+use super::ending::{conclude, exit_code, print_next};
 use super::progress::{self, View};
-use super::{Global, plan, text};
+use super::{Global, placement, text};
 use crate::kernels::cpu::Isa;
-use crate::schedule::{
-    self, Damaged, DeviceName, Job, JobResult, LocalExecutor, LocalOptions, Message, Options, Plan, Room,
-    Search, Slots, Wanted,
-};
-use crate::spec::{PerDevice, Pruner, ResourcesConfig};
+use crate::schedule::{self, Damaged, Job, LocalExecutor, LocalOptions, Message, Options, Plan, Search};
+use crate::spec::Pruner;
 use crate::store::{RunId, RunState, Store};
-
-/// Arguments of `kdx sweep`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    experiment: plan::Args,
-    /// Runs at once on a device; in place of `resources.per_device`. With Slurm, jobs at once; in place of
-    /// `slurm.max_tasks`.
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    jobs: Option<u64>,
-    /// Where to place runs, as `cpu` or `cuda:0,2`; `auto` is on all GPUs, or on the processors where there is
-    /// none. See `kdx devices`.
-    #[arg(long, value_name = "DEVICES", default_value = "auto")]
-    devices: Wanted,
-    /// Only these runs, by their ids or the first digits of them, and the teachers that they need.
-    #[arg(long = "run", value_name = "RUN")]
-    runs: Vec<String>,
-    /// Stop the sweep when the first run has failed; else the others go on.
-    #[arg(long)]
-    fail_fast: bool,
-    /// Print what happens as JSON, one object a line.
-    #[arg(long)]
-    json: bool,
-    /// Where the runs are trained.
-    #[arg(long, value_enum, default_value_t = Executor::Local)]
-    executor: Executor,
-    /// With `--executor slurm`: cancel the jobs on Ctrl-C; else they go on without the sweep.
-    #[arg(long)]
-    cancel_on_interrupt: bool,
-    /// With `--executor slurm`: print the batch script that would be submitted, and submit nothing.
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// Where the runs of a sweep are trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Executor {
-    /// On this machine.
-    Local,
-    /// As jobs of a Slurm cluster, over a store that its nodes share; see `[slurm]`.
-    Slurm,
-}
-
-/// Exit code of a sweep that the user stopped, as a shell gives it for Ctrl-C.
-const INTERRUPTED: u8 = 130;
-
-/// Lines of a failed run's log that are printed.
-const LOG_LINES: usize = 5;
+pub use args::Args;
+use args::Executor;
 
 /// Runs the command.
 pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
@@ -94,10 +45,10 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     }
     if !args.dry_run {
         if let Err(error) = store.clear_away() {
-            warn(&format!("what a killed process left stays: {error}"));
+            text::warn(&format!("what a killed process left stays: {error}"));
         }
         for path in plan.write(&store)? {
-            warn(&format!("what was there is kept in {}", path.display()));
+            text::warn(&format!("what was there is kept in {}", path.display()));
         }
     }
     // Workers are given the store by its full name.
@@ -147,7 +98,7 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
     let watcher = watcher.as_mut();
     let outcome = match args.executor {
         Executor::Local => {
-            let here = local_options(args, &options, &pending)?;
+            let here = choose_options(args, &options, &pending)?;
             let mut executor = LocalExecutor::new(here, sender);
             schedule::dispatch(pending, &options, &mut executor, search, &messages, watcher)?
         }
@@ -157,19 +108,14 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         return Ok(slurm::say_left(args, name, &outcome.left));
     }
     if !args.json {
-        conclude(name, &outcome.results, began, args, global);
+        conclude(name, &outcome.results, began, &args.experiment, global);
     }
     Ok(exit_code(&outcome.results))
 }
 
 /// Names a damaged run.
 fn warn_of(damaged: &Damaged) {
-    warn(&format!("run {} begins again: {}", damaged.run, damaged.damage));
-}
-
-/// Says what needs no answer, where it is in the way of no program.
-pub(super) fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {text}");
+    text::warn(&format!("run {} begins again: {}", damaged.run, damaged.damage));
 }
 
 /// The runs that are to be trained: all that are not done, or the ones that were asked for, with what
@@ -196,15 +142,15 @@ fn select(plan: &Plan, prefixes: &[String]) -> miette::Result<Vec<Job>> {
 }
 
 /// Chooses slots and threads.
-fn local_options(args: &Args, options: &Options, pending: &[Job]) -> miette::Result<LocalOptions> {
+fn choose_options(args: &Args, options: &Options, pending: &[Job]) -> miette::Result<LocalOptions> {
     let (choice, resources) = (args.devices.choose(), &options.resources);
     if let Some(notice) = &choice.notice {
-        warn(notice);
+        text::warn(notice);
     }
     for device in &choice.devices {
         device.check()?;
     }
-    let slots = slots(&choice.devices, args.jobs, resources, pending);
+    let slots = placement::choose_slots(&choice.devices, args.jobs, resources, pending);
     Ok(LocalOptions {
         program: std::env::current_exe().into_diagnostic().wrap_err("cannot find this program's own file")?,
         store: options.store.clone(),
@@ -218,81 +164,4 @@ fn local_options(args: &Args, options: &Options, pending: &[Job]) -> miette::Res
             .filter(|device| resources.share_process && !device.is_cpu())
             .collect(),
     })
-}
-
-/// The slots of a sweep on these devices, with so many `jobs` on each or as many as the experiment says.
-pub(super) fn slots(
-    devices: &[DeviceName],
-    jobs: Option<u64>,
-    resources: &ResourcesConfig,
-    pending: &[Job],
-) -> Slots {
-    let fixed = match (jobs, resources.per_device) {
-        (Some(jobs), _) => Some(usize::try_from(jobs).unwrap_or(usize::MAX)),
-        (None, PerDevice::Count(count)) => Some(count),
-        (None, PerDevice::Auto(_)) => None,
-    };
-    let rooms: Vec<Room> = devices.iter().map(Room::of).collect();
-    let estimates: Vec<_> = pending.iter().map(|job| &job.estimate).collect();
-    Slots::new(&rooms, fixed, schedule::cpu_threads(), resources.threads, &estimates)
-}
-
-pub(super) fn exit_code(results: &[JobResult]) -> ExitCode {
-    let any = |state: RunState| results.iter().any(|result| result.state == state);
-    if any(RunState::Failed) {
-        ExitCode::FAILURE
-    } else if results.iter().any(|result| !result.state.is_settled()) {
-        ExitCode::from(INTERRUPTED)
-    } else {
-        ExitCode::SUCCESS
-    }
-}
-
-/// Says how the sweep ended, and every failure with what to do about it.
-fn conclude(name: &str, results: &[JobResult], began: Instant, args: &Args, global: &Global) {
-    let of = |state: RunState| results.iter().filter(move |r| r.state == state);
-    let mut parts = Vec::new();
-    for state in
-        [RunState::Finished, RunState::Stopped, RunState::Diverged, RunState::Failed, RunState::Interrupted]
-    {
-        let n = of(state).count();
-        if n > 0 {
-            parts.push(format!("{n} {}", state.as_str()));
-        }
-    }
-    let left = of(RunState::Planned).count();
-    if left > 0 {
-        parts.push(format!("{left} not begun"));
-    }
-    text::say!("{name}: {} in {}", parts.join(", "), text::duration(began.elapsed().as_secs_f64()));
-    for result in of(RunState::Diverged).chain(of(RunState::Failed)) {
-        text::say!(
-            "  {} {} ({}): {}",
-            result.state.as_str(),
-            result.job.id(),
-            result.job.label(),
-            result.reason.as_deref().unwrap_or("no reason known"),
-        );
-        if result.state == RunState::Failed {
-            let log = result.job.dir(&global.store()).log_end(4096).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
-                text::say!("    | {line}");
-            }
-            text::say!("    {} --run {}", args.experiment.command_line(global, "sweep"), result.job.id());
-        }
-    }
-    if of(RunState::Failed).next().is_some() {
-        text::say!("  `kdx logs RUN` prints all of a log; the same sweep tries failed runs again");
-    } else if results.iter().any(|result| !result.state.is_settled()) {
-        text::say!("  the same command continues");
-    } else {
-        print_next(name, results.len());
-    }
-}
-
-fn print_next(name: &str, runs: usize) {
-    if runs > 0 {
-        text::say!("  `kdx report {name}` writes tables, plots and a page");
-    }
 }

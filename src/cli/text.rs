@@ -20,6 +20,11 @@ macro_rules! say {
 }
 pub(super) use say;
 
+/// Says what needs no answer, where it is in the way of no program.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
 /// A table with a heading row; columns whose cells are all numbers stand to the right.
 pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
     let right: [bool; N] = std::array::from_fn(|column| {

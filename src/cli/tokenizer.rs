@@ -49,7 +49,8 @@ struct ShowArgs {
     /// Directory with tokenizer.json, or the file itself.
     tokenizer: PathBuf,
     /// A user's message and the assistant's answer to it, or one running text.
-    #[arg(long, num_args = 1..=2, value_names = ["USER", "ASSISTANT"], conflicts_with = "file", required_unless_present = "file")]
+    #[arg(long, num_args = 1..=2, value_names = ["USER", "ASSISTANT"])]
+    #[arg(conflicts_with = "file", required_unless_present = "file")]
     text: Option<Vec<String>>,
     /// A JSONL file.
     #[arg(long, value_name = "FILE")]
@@ -122,7 +123,7 @@ fn train(args: &TrainArgs) -> miette::Result<ExitCode> {
 fn show(args: &ShowArgs) -> miette::Result<ExitCode> {
     let source = TokenizerSource::read(&args.tokenizer, args.chat_template.as_deref())?;
     let tokenizer = ChatTokenizer::new(&source)?;
-    let encoded = tokenizer.encode(record(args)?).into_diagnostic()?;
+    let encoded = tokenizer.encode(read_shown_record(args)?).into_diagnostic()?;
     text::say!("{:>5}  {:>6}  counts  token", "place", "id");
     for (place, (&id, &label)) in encoded.input_ids.iter().zip(&encoded.labels).enumerate() {
         let token = tokenizer.token(id).unwrap_or_default();
@@ -133,7 +134,7 @@ fn show(args: &ShowArgs) -> miette::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn record(args: &ShowArgs) -> miette::Result<Record> {
+fn read_shown_record(args: &ShowArgs) -> miette::Result<Record> {
     let message = |role, content: &String| Message { role, content: content.clone() };
     match (&args.text, &args.file) {
         (Some(text), _) => Ok(match text.as_slice() {

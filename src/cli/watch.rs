@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use miette::{IntoDiagnostic, WrapErr};
 
+use super::ending::exit_code;
 use super::progress::{self, View};
-use super::{Global, sweep, text};
+use super::{Global, text};
 use crate::interrupt::Interrupt;
 use crate::schedule::{self, Plan};
 
@@ -47,5 +48,5 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         let stopped = if stop.is_asked() || left == 0 { "" } else { "; no worker runs any more" };
         text::say!("{name}: {} watched, {ended}{stopped}", text::plural(results.len(), "run"));
     }
-    Ok(sweep::exit_code(&results))
+    Ok(exit_code(&results))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::work::Work;
-use super::{
-    LastEvaluations, STOPPING, again_line, done_before_line, elsewhere_line, ending, preparing_line,
-    step_line,
+use super::words::{
+    LastEvaluations, STOPPING, describe_done_before, describe_elsewhere, describe_ending, describe_preparing,
+    describe_retry, describe_step,
 };
+use super::work::Work;
 use crate::schedule::{Event, Job, Watcher};
 use crate::store::{RunState, Split};
 
@@ -93,7 +93,7 @@ impl Watcher for Bars {
         self.total = jobs.len();
         self.work.begin(jobs);
         if self.done_before > 0 {
-            self.say(&done_before_line(&self.name, self.done_before));
+            self.say(&describe_done_before(&self.name, self.done_before));
         }
         (0..slots.min(MOST_ROWS)).for_each(|slot| _ = self.bar(slot));
         self.refresh();
@@ -112,7 +112,7 @@ impl Watcher for Bars {
         let bar = self.bar(slot);
         match event {
             Event::Preparing { what, done, total } => {
-                bar.set_message(format!("{}  {}", job.label(), preparing_line(what, *done, *total)));
+                bar.set_message(format!("{}  {}", job.label(), describe_preparing(what, *done, *total)));
             }
             Event::Waiting { what } => bar.set_message(format!("{}  waiting for {what}", job.label())),
             Event::Started { total_steps, .. } => bar.set_length(*total_steps),
@@ -131,7 +131,7 @@ impl Watcher for Bars {
                 bar.set_position(row.step);
                 let total = bar.length().unwrap_or(0);
                 let place = self.places.get(&slot).map_or("", String::as_str);
-                let line = step_line(row, total, *tokens_per_second);
+                let line = describe_step(row, total, *tokens_per_second);
                 bar.set_message(format!("{}  {line}  on {place}", job.label()));
                 self.work.step(job, slot, row.step);
                 self.refresh();
@@ -141,7 +141,7 @@ impl Watcher for Bars {
     }
 
     fn elsewhere(&mut self, job: &Job) {
-        self.say(&elsewhere_line(job));
+        self.say(&describe_elsewhere(job));
     }
 
     fn retried(&mut self, job: &Job, slot: Option<usize>, reason: &str) {
@@ -149,14 +149,14 @@ impl Watcher for Bars {
             self.work.lose(slot);
             self.rest(slot);
         }
-        self.say(&again_line(job, reason));
+        self.say(&describe_retry(job, reason));
     }
 
     fn ended(&mut self, job: &Job, slot: Option<usize>, state: RunState, reason: Option<&str>) {
         self.work.end(job, slot);
         self.done += 1;
         let last = slot.and_then(|slot| self.evaluations.remove(&slot));
-        self.say(&ending(job, state, reason, last.as_ref()));
+        self.say(&describe_ending(job, state, reason, last.as_ref()));
         slot.inspect(|&slot| self.rest(slot));
         self.refresh();
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::text;
+use crate::cli::text;
 use crate::schedule::{Event, Job, Watcher, timestamp};
 use crate::store::RunState;
 

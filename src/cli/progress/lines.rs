@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::words::{
+    LastEvaluations, STOPPING, describe_elsewhere, describe_ending, describe_preparing, describe_retry,
+    describe_step,
+};
 use super::work::Work;
-use super::{LastEvaluations, STOPPING, again_line, elsewhere_line, ending, preparing_line, step_line, text};
+use crate::cli::text;
 use crate::schedule::{Event, Job, Watcher};
 use crate::store::{RunState, Split};
 
@@ -76,7 +80,7 @@ impl Watcher for Lines {
         match event {
             Event::Preparing { what, done, total } => {
                 if self.is_due(slot) {
-                    say!("            {}  {}", job.id(), preparing_line(what, *done, *total));
+                    say!("            {}  {}", job.id(), describe_preparing(what, *done, *total));
                 }
             }
             Event::Waiting { what } => {
@@ -100,7 +104,7 @@ impl Watcher for Lines {
                 }
                 let total = self.totals.get(&slot).copied().unwrap_or(job.estimate.steps);
                 if self.is_due(slot) {
-                    let line = step_line(row, total, *tokens_per_second);
+                    let line = describe_step(row, total, *tokens_per_second);
                     say!("            {}  {line}{}", job.id(), self.work.left());
                 }
             }
@@ -109,26 +113,26 @@ impl Watcher for Lines {
     }
 
     fn elsewhere(&mut self, job: &Job) {
-        say!("{}", elsewhere_line(job));
+        say!("{}", describe_elsewhere(job));
     }
 
     fn retried(&mut self, job: &Job, slot: Option<usize>, reason: &str) {
         slot.inspect(|&slot| self.work.lose(slot));
-        say!("{}", again_line(job, reason));
+        say!("{}", describe_retry(job, reason));
     }
 
     fn ended(&mut self, job: &Job, slot: Option<usize>, state: RunState, reason: Option<&str>) {
         self.work.end(job, slot);
         self.done += 1;
         let last = slot.and_then(|slot| self.evaluations.remove(&slot));
-        let line = ending(job, state, reason, last.as_ref());
+        let line = describe_ending(job, state, reason, last.as_ref());
         say!("{line}  [{}/{}{}]", self.done, self.total, self.work.left());
     }
 
     fn paused(&mut self, job: &Job, slot: usize) {
         self.work.pause(job, slot);
         let last = self.evaluations.remove(&slot);
-        say!("{}", ending(job, RunState::Paused, None, last.as_ref()));
+        say!("{}", describe_ending(job, RunState::Paused, None, last.as_ref()));
     }
 
     fn notice(&mut self, text: &str) {

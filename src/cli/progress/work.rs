@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::text;
+use crate::cli::text;
 use crate::schedule::Job;
 use crate::store::RunId;
 

@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use miette::{IntoDiagnostic, WrapErr, miette};
 
-use super::{Args, INTERRUPTED, warn};
+use super::args::Args;
+use crate::cli::ending::INTERRUPTED;
 use crate::cli::text;
 use crate::experiment::Experiment;
 use crate::schedule::executor::slurm::executor::SlurmExecutor;
@@ -52,7 +53,7 @@ pub(super) fn dry_run(
     let config = config(args, experiment);
     let options = options(args, experiment, &config, store)?;
     for ignored in ignored_keys(&experiment.resources) {
-        warn(&ignored.to_string());
+        text::warn(&ignored.to_string());
     }
     // First what needs nothing that has to be trained.
     let is_ready = |job: &&Job| {
@@ -113,7 +114,7 @@ fn device(args: &Args, config: &SlurmConfig) -> miette::Result<DeviceName> {
         // The program of the nodes may be built in another way than this one.
         Wanted::Automatic if config.program.is_some() => Ok(DeviceName::Gpu(Interface::Cuda, 0)),
         Wanted::Automatic => Ok("cuda:0".parse().unwrap_or_else(|error| {
-            warn(&format!("jobs ask for GPUs (slurm.gpus) and train on processors: {error}"));
+            text::warn(&format!("jobs ask for GPUs (slurm.gpus) and train on processors: {error}"));
             DeviceName::Cpu
         })),
     }
