@@ -132,7 +132,8 @@ impl Dataset {
     /// without a row.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), DataError> {
         let help = format!(
-            "the records were made with the tokenizer of a larger model: set `student.vocab_size` to at least {}",
+            "the records were made with the tokenizer of a larger model: set `student.vocab_size` to at \
+             least {}",
             u64::from(self.max_id) + 1
         );
         self.check_ids(vocab_size, "the model's vocabulary", help)

@@ -200,9 +200,9 @@ impl Preparer<'_> {
             train_limit: _,
             validation_limit: _,
         } = self.config;
-        let settings =
-            format!("{:?}", (format, prompt, response, system, max_length, packing, on_bad_record, limit));
-        hasher.update(&(settings.len() as u64).to_le_bytes()).update(settings.as_bytes());
+        let settings = (format, prompt, response, system, max_length, packing, on_bad_record, limit);
+        let settings = serde_json::to_vec(&settings).unwrap_or_default();
+        hasher.update(&(settings.len() as u64).to_le_bytes()).update(&settings);
         if let Some(source) = &self.source {
             source.update_digest(&mut hasher);
         }

@@ -47,10 +47,17 @@ fn targets(tokenizer: &ChatTokenizer, data: &Dataset, index: usize) -> String {
 fn all_forms_become_the_same_tokens() {
     let dir = workplace();
     let tokenizer = ChatTokenizer::load(&dir.path().join("tokenizer")).unwrap();
+    let conversation = |[role, text]: [&str; 2], [user, assistant]: [&str; 2]| {
+        format!(
+            r#"{{"conversations": [{{"{role}": "{user}", "{text}": "What is it?"}},
+                {{"{role}": "{assistant}", "{text}": "It is seven."}}]}}"#
+        )
+        .replace('\n', "")
+    };
     let forms = [
         chat("What is it?", "It is seven."),
-        r#"{"conversations": [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "It is seven."}]}"#.to_owned(),
-        r#"{"conversations": [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "It is seven."}]}"#.to_owned(),
+        conversation(["from", "value"], ["human", "gpt"]),
+        conversation(["role", "content"], ["user", "assistant"]),
         r#"{"q": "What is it?", "a": "It is seven.", "id": 3}"#.to_owned(),
     ];
     let prepared: Vec<Prepared> = forms

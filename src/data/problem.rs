@@ -27,7 +27,8 @@ pub enum RecordProblem {
     },
     /// The form cannot be read off the fields.
     #[error(
-        "no field shows the form of the record: found {fields}, expected `conversations`, `messages`, `text` or `input_ids`"
+        "no field shows the form of the record: found {fields}, expected `conversations`, `messages`, `text` \
+         or `input_ids`"
     )]
     UnknownForm {
         /// What is there.
@@ -101,7 +102,8 @@ pub enum RecordProblem {
     },
     /// The assistant's words cannot be told from the others.
     #[error(
-        "cannot tell which part of the text that the chat template of {origin} writes is the assistant's: {reason}"
+        "cannot tell which part of the text that the chat template of {origin} writes is the assistant's: \
+         {reason}"
     )]
     Mask {
         /// Where the template comes from.
@@ -127,11 +129,13 @@ impl RecordProblem {
                 .to_owned(),
             Self::MissingField { nearest: Some(nearest), .. } => {
                 format!(
-                    "did you mean `{nearest}`? Otherwise set `data.format`, `data.prompt` and `data.response` to fit the file"
+                    "did you mean `{nearest}`? Otherwise set `data.format`, `data.prompt` and \
+                     `data.response` to fit the file"
                 )
             }
             Self::MissingField { .. } => format!(
-                "{SKIP}; if all lines are like this, set `data.format` (or `data.prompt` and `data.response`) to fit the file"
+                "{SKIP}; if all lines are like this, set `data.format` (or `data.prompt` and \
+                 `data.response`) to fit the file"
             ),
             Self::Template { .. } => {
                 format!("{SKIP}; another template can be set with `data.chat_template = \"FILE.jinja\"`")

@@ -332,7 +332,9 @@ mod tests {
                         prop_assert!(messages.iter().any(|m| m.role == Role::Assistant));
                     }
                     Ok((Record::Text(text), _)) => prop_assert!(!text.is_empty()),
-                    Err(problem) => prop_assert!(!problem.to_string().is_empty() && !problem.help().is_empty()),
+                    Err(problem) => {
+                        prop_assert!(!problem.to_string().is_empty() && !problem.help().is_empty());
+                    }
                 }
             }
         }

@@ -109,7 +109,8 @@ proptest! {
             messages.push(Message { role: Role::Assistant, content: answer.clone() });
         }
         let encoded = tokenizer.encode(Record::Chat(messages)).unwrap();
-        let counted: Vec<u32> = encoded.labels.iter().filter_map(|&label| u32::try_from(label).ok()).collect();
+        let counted = encoded.labels.iter().filter_map(|&label| u32::try_from(label).ok());
+        let counted: Vec<u32> = counted.collect();
         let said: String = turns.iter().map(|(_, answer)| format!("{answer}<|im_end|>")).collect();
         prop_assert_eq!(tokenizer.decode(&counted).unwrap(), said);
     }

@@ -1,6 +1,7 @@
 //! Units, clocks and calendars.
 
-use super::{Exchange, Random};
+use super::exchange::Exchange;
+use crate::spec::Random;
 
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
@@ -35,23 +36,23 @@ pub(super) fn units(random: &mut Random) -> Exchange {
     let total = count * factor;
     match random.below(3) {
         0 => Exchange {
-            question: random.any([
+            question: random.choose_any([
                 format!("How many {large} are {total} {small}?"),
                 format!("Convert {total} {small} to {large}."),
             ]),
-            answer: random.wording([
+            answer: random.choose_wording([
                 format!("{total} / {factor} = {count}, so {count} {large}."),
                 format!("{total} {small} are {count} {large}."),
                 format!("{count} {large}."),
             ]),
         },
         1 => Exchange {
-            question: random.any([
+            question: random.choose_any([
                 format!("How many {small} are {count} {large}?"),
                 format!("Convert {count} {large} to {small}."),
                 format!("Give {count} {large} in {small}."),
             ]),
-            answer: random.wording([
+            answer: random.choose_wording([
                 format!("{count} x {factor} = {total}, so {total} {small}."),
                 format!("{count} {large} are {total} {small}."),
                 format!("{total} {small}."),
@@ -61,11 +62,11 @@ pub(super) fn units(random: &mut Random) -> Exchange {
             let rest = random.between(2, factor.min(50) - 1);
             let sum = total + rest;
             Exchange {
-                question: random.any([
+                question: random.choose_any([
                     format!("How many {small} are {count} {large} and {rest} {small}?"),
                     format!("Give {count} {large} and {rest} {small} in {small}."),
                 ]),
-                answer: random.wording([
+                answer: random.choose_wording([
                     format!("{total} + {rest} = {sum}, so {sum} {small}."),
                     format!("{sum} {small}."),
                 ]),
@@ -91,11 +92,11 @@ pub(super) fn weekday(random: &mut Random) -> Exchange {
         ),
     };
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("Which day is {count} days {word} {day}?"),
             format!("What day of the week is {count} days {word} {day}?"),
         ]),
-        answer: random.wording([why, format!("It is {result}."), format!("{result}.")]),
+        answer: random.choose_wording([why, format!("It is {result}."), format!("{result}.")]),
     }
 }
 
@@ -105,14 +106,14 @@ pub(super) fn month(random: &mut Random) -> Exchange {
     let (word, offset) = if later { ("after", count) } else { ("before", -count) };
     let (month, result) = (MONTHS[index as usize].0, MONTHS[(index + offset).rem_euclid(12) as usize].0);
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("Which month is {count} months {word} {month}?"),
             format!(
                 "It is {month}. Which month is it {count} months {}?",
                 if later { "later" } else { "earlier" }
             ),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("It is {result}."),
             format!("{count} months {word} {month} is {result}."),
             format!("{result}."),
@@ -128,19 +129,19 @@ pub(super) fn clock(random: &mut Random) -> Exchange {
     let time = |minutes: i64| format!("{}:{:02}", minutes / 60, minutes % 60);
     let (start, end) = (time(start), time(end));
     let question = if later {
-        random.any([
+        random.choose_any([
             format!("It is {start}. What time is it in {minutes} minutes?"),
             format!("What time is {minutes} minutes after {start}?"),
         ])
     } else {
-        random.any([
+        random.choose_any([
             format!("It is {start}. What time was it {minutes} minutes ago?"),
             format!("What time is {minutes} minutes before {start}?"),
         ])
     };
     let verb = if later || !question.contains("was") { "is" } else { "was" };
     Exchange {
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("It {verb} {end}."),
             format!("{end}."),
             format!("The clock shows {end}."),
@@ -163,10 +164,10 @@ pub(super) fn date(random: &mut Random) -> Exchange {
         format!("{day} + {count} = {}, so it is {result}.", day + count)
     };
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("What date is {count} days after {day} {month}?"),
             format!("It is {day} {month}. What is the date in {count} days?"),
         ]),
-        answer: random.wording([why, format!("It is {result}."), format!("{result}.")]),
+        answer: random.choose_wording([why, format!("It is {result}."), format!("{result}.")]),
     }
 }

@@ -4,6 +4,7 @@
 //! one more of the sums; and most answers have several wordings, drawn at random, so that a label
 //! shows one of them and a trained teacher all, with their frequencies.
 
+mod exchange;
 mod measures;
 mod numbers;
 mod tables;
@@ -16,6 +17,7 @@ use super::error::DataError;
 use super::train_tokenizer::{TokenizerFiles, train_on_texts};
 use crate::spec::Random;
 use crate::store::file::write_atomic;
+use exchange::Exchange;
 
 /// What to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +61,6 @@ pub struct KindCount {
     pub train: usize,
     /// Questions to measure on.
     pub validation: usize,
-}
-
-/// A question and one wording of its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Exchange {
-    question: String,
-    answer: String,
 }
 
 /// A kind of question: its name, how often it comes, and how one is made.
@@ -130,7 +125,7 @@ pub fn toy_data(options: &ToyOptions) -> Result<ToyData, DataError> {
             validation: count(validation, name),
         })
         .collect();
-    Ok(ToyData { train: jsonl(train), validation: jsonl(validation), tokenizer, kinds })
+    Ok(ToyData { train: write_jsonl(train), validation: write_jsonl(validation), tokenizer, kinds })
 }
 
 impl ToyData {
@@ -177,7 +172,7 @@ fn draw(count: usize, seed: u64) -> Result<Vec<(&'static str, Exchange)>, DataEr
     Ok(drawn)
 }
 
-fn jsonl(drawn: &[(&str, Exchange)]) -> String {
+fn write_jsonl(drawn: &[(&str, Exchange)]) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let line = |(_, exchange): &(&str, Exchange)| {
         format!(
@@ -188,50 +183,6 @@ fn jsonl(drawn: &[(&str, Exchange)]) -> String {
         )
     };
     drawn.iter().map(line).collect()
-}
-
-impl Random {
-    /// One of several wordings that mean the same: each half as likely as the one before.
-    fn wording<const N: usize>(&mut self, wordings: [String; N]) -> String {
-        let mut ticket = self.below((1 << N) - 1);
-        let mut weight = 1 << N.saturating_sub(1);
-        for wording in wordings {
-            if ticket < weight {
-                return wording;
-            }
-            ticket -= weight;
-            weight /= 2;
-        }
-        String::new()
-    }
-
-    /// One of several wordings, all as likely.
-    fn any<const N: usize>(&mut self, wordings: [String; N]) -> String {
-        self.pick(&wordings).clone()
-    }
-
-    /// `count` different items.
-    fn several<T: Clone>(&mut self, items: &[T], count: usize) -> Vec<T> {
-        let mut items = items.to_vec();
-        self.shuffle(&mut items);
-        items.truncate(count);
-        items
-    }
-}
-
-/// "1, 2 and 3".
-fn enumerate(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// With a capital first letter.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 #[cfg(test)]

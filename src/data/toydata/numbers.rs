@@ -1,6 +1,7 @@
 //! Arithmetic, sequences and comparisons.
 
-use super::{Exchange, Random, sentence};
+use super::exchange::{Exchange, capitalize};
+use crate::spec::Random;
 
 /// The English words of a number below 200.
 pub(super) fn in_words(number: i64) -> String {
@@ -42,15 +43,15 @@ pub(super) fn sum_in_words(random: &mut Random) -> Exchange {
     let (a, b) = (random.between(2, 60), random.between(2, 60));
     let (left, right, sum) = (in_words(a), in_words(b), in_words(a + b));
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("What is {left} plus {right}?"),
             format!("Add {left} and {right}."),
             format!("How much is {left} and {right} together?"),
         ]),
-        answer: random.wording([
-            format!("{} plus {right} is {sum}.", sentence(&left)),
+        answer: random.choose_wording([
+            format!("{} plus {right} is {sum}.", capitalize(&left)),
             format!("The sum is {sum}."),
-            format!("{}.", sentence(&sum)),
+            format!("{}.", capitalize(&sum)),
         ]),
     }
 }
@@ -59,15 +60,15 @@ pub(super) fn difference_in_words(random: &mut Random) -> Exchange {
     let (a, b) = (random.between(2, 50), random.between(2, 50));
     let (left, right, difference) = (in_words(a + b), in_words(a), in_words(b));
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("What is {left} minus {right}?"),
             format!("Take {right} away from {left}."),
             format!("How much more is {left} than {right}?"),
         ]),
-        answer: random.wording([
-            format!("{} minus {right} is {difference}.", sentence(&left)),
+        answer: random.choose_wording([
+            format!("{} minus {right} is {difference}.", capitalize(&left)),
             format!("The difference is {difference}."),
-            format!("{}.", sentence(&difference)),
+            format!("{}.", capitalize(&difference)),
         ]),
     }
 }
@@ -76,9 +77,11 @@ pub(super) fn product_and_sum(random: &mut Random) -> Exchange {
     let (a, b, c) = (random.between(2, 9), random.between(2, 9), random.between(1, 20));
     let (product, result) = (a * b, a * b + c);
     Exchange {
-        question: random
-            .any([format!("What is {a} times {b} plus {c}?"), format!("Multiply {a} by {b}, then add {c}.")]),
-        answer: random.wording([
+        question: random.choose_any([
+            format!("What is {a} times {b} plus {c}?"),
+            format!("Multiply {a} by {b}, then add {c}."),
+        ]),
+        answer: random.choose_wording([
             format!("{a} x {b} = {product}, and {product} + {c} = {result}."),
             format!("First {product}, then {result}."),
             format!("The result is {result}."),
@@ -114,8 +117,9 @@ pub(super) fn steps(random: &mut Random) -> Exchange {
     }
     let (orders, stages) = (orders.join(", then "), stages.join(", "));
     Exchange {
-        question: random.any([format!("Start with {start}, {orders}."), format!("Take {start}, {orders}.")]),
-        answer: random.wording([
+        question: random
+            .choose_any([format!("Start with {start}, {orders}."), format!("Take {start}, {orders}.")]),
+        answer: random.choose_wording([
             format!("{stages}."),
             format!("{stages}, so {number}."),
             format!("You get {number}."),
@@ -130,12 +134,12 @@ pub(super) fn sequence(random: &mut Random) -> Exchange {
     let shown = format!("{}, {}, {}, {}", at(0), at(1), at(2), at(3));
     let verb = if falling { "subtracts" } else { "adds" };
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("What comes next: {shown}?"),
             format!("Continue: {shown}."),
             format!("Which number follows {shown}?"),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("Each step {verb} {step}, so {} comes next.", at(4)),
             format!("{}, because each step {verb} {step}.", at(4)),
             format!("{}.", at(4)),
@@ -152,9 +156,11 @@ pub(super) fn comparison(random: &mut Random) -> Exchange {
     let word = if larger { "larger" } else { "smaller" };
     let (this, other) = if larger == (a > b) { (a, b) } else { (b, a) };
     Exchange {
-        question: random
-            .any([format!("Which is {word}, {a} or {b}?"), format!("Is {a} or {b} the {word} number?")]),
-        answer: random.wording([
+        question: random.choose_any([
+            format!("Which is {word}, {a} or {b}?"),
+            format!("Is {a} or {b} the {word} number?"),
+        ]),
+        answer: random.choose_wording([
             format!("{this} is {word} than {other}."),
             format!("{this} is {word}."),
             format!("{this}."),
@@ -167,15 +173,15 @@ pub(super) fn parity(random: &mut Random) -> Exchange {
     let word = if number % 2 == 0 { "even" } else { "odd" };
     let digit = number % 10;
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("Is {number} even or odd?"),
             format!("Is {number} odd or even?"),
             format!("Even or odd: {number}?"),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("{number} is {word}."),
             format!("It ends in {digit}, so it is {word}."),
-            format!("{}.", sentence(word)),
+            format!("{}.", capitalize(word)),
         ]),
     }
 }
@@ -187,11 +193,11 @@ pub(super) fn change(random: &mut Random) -> Exchange {
     let paid = price + left;
     let coins = if left == 1 { "coin" } else { "coins" };
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("A {thing} costs {price} coins. You pay {paid}. What is the change?"),
             format!("You pay {paid} coins for a {thing} at {price}. How many do you get back?"),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("{paid} - {price} = {left}, so {left} {coins}."),
             format!("You get {left} {coins} back."),
             format!("{left} {coins}."),

@@ -1,11 +1,12 @@
 //! Letters and lists: reversing, replacing, counting, sorting.
 
-use super::{Exchange, Random, enumerate};
+use super::exchange::{Exchange, enumerate};
+use crate::spec::Random;
 
 /// Letters, often repeated ones, between spaces: a small model sees each of them.
 fn letters(random: &mut Random, count: i64) -> Vec<char> {
     const LETTERS: [char; 12] = ['a', 'b', 'd', 'e', 'k', 'l', 'm', 'n', 'o', 'r', 's', 't'];
-    let known = random.several(&LETTERS, 5);
+    let known = random.choose_several(&LETTERS, 5);
     (0..count).map(|_| *random.pick(&known)).collect()
 }
 
@@ -20,12 +21,12 @@ pub(super) fn reversal(random: &mut Random) -> Exchange {
     letters.reverse();
     let reversed = spaced(&letters);
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("Write {given} backwards."),
             format!("Reverse {given}."),
             format!("What is {given} from back to front?"),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("{reversed}."),
             format!("It is {reversed}."),
             format!("Backwards it is {reversed}."),
@@ -39,8 +40,8 @@ pub(super) fn capitals(random: &mut Random) -> Exchange {
     let result = given.to_uppercase();
     Exchange {
         question: random
-            .any([format!("Write {given} in capitals."), format!("Put {given} into upper case.")]),
-        answer: random.wording([
+            .choose_any([format!("Write {given} in capitals."), format!("Put {given} into upper case.")]),
+        answer: random.choose_wording([
             format!("{result}."),
             format!("It is {result}."),
             format!("In capitals: {result}."),
@@ -56,11 +57,11 @@ pub(super) fn replacement(random: &mut Random) -> Exchange {
     let given = spaced(&letters);
     let result = given.replace(old, &new.to_string());
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("In {given}, replace {old} by {new}."),
             format!("Change every {old} in {given} to {new}."),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("{result}."),
             format!("It becomes {result}."),
             format!("The result is {result}."),
@@ -76,11 +77,11 @@ pub(super) fn letter_count(random: &mut Random) -> Exchange {
     let times = letters.iter().filter(|&&other| other == letter).count();
     let word = if times == 1 { "time" } else { "times" };
     Exchange {
-        question: random.any([
+        question: random.choose_any([
             format!("How often is {letter} in {given}?"),
             format!("Count the letter {letter} in {given}."),
         ]),
-        answer: random.wording([
+        answer: random.choose_wording([
             format!("{letter} is there {times} {word}."),
             format!("{times} {word}."),
             format!("I count {times}."),
@@ -102,9 +103,11 @@ pub(super) fn sorted_numbers(random: &mut Random) -> Exchange {
     let result = list(&sorted);
     let order = if falling { "from large to small" } else { "from small to large" };
     Exchange {
-        question: random
-            .any([format!("Sort {given} {order}."), format!("Put these numbers in order {order}: {given}.")]),
-        answer: random.wording([
+        question: random.choose_any([
+            format!("Sort {given} {order}."),
+            format!("Put these numbers in order {order}: {given}."),
+        ]),
+        answer: random.choose_wording([
             format!("{result}."),
             format!("The order is {result}."),
             format!("Sorted: {result}."),
@@ -119,15 +122,17 @@ pub(super) fn sorted_words(random: &mut Random) -> Exchange {
         "water", "yard", "zebra", "bird",
     ];
     let count = random.between(3, 4) as usize;
-    let mut words = random.several(&WORDS, count);
+    let mut words = random.choose_several(&WORDS, count);
     let given = words.join(", ");
     words.sort_unstable();
     let joined = words.join(", ");
     let spoken = enumerate(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
     Exchange {
-        question: random
-            .any([format!("Sort {given} by the alphabet."), format!("Put {given} in alphabetical order.")]),
-        answer: random.wording([
+        question: random.choose_any([
+            format!("Sort {given} by the alphabet."),
+            format!("Put {given} in alphabetical order."),
+        ]),
+        answer: random.choose_wording([
             format!("{joined}."),
             format!("In order: {joined}."),
             format!("First {spoken}.").replacen(", ", ", then ", 1),
