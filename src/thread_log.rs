@@ -1,8 +1,8 @@
 //! Logs of threads: where several runs share a process, each has its own.
 //!
-//! A process has one standard error. A thread that does something for a run enters the run's log, and the threads
-//! that it starts carry it on; what is traced and what a panic says there goes into that file. All other threads
-//! write to standard error.
+//! A process has one standard error. A thread that does something for a run enters the run's log, and the
+//! threads that it starts carry it on; what is traced and what a panic says there goes into that file. All
+//! other threads write to standard error.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;

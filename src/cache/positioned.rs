@@ -1,7 +1,7 @@
 //! Reading and writing at a place of a file, without a shared position.
 //!
-//! Signals are read with `pread` straight into the buffer of a tensor. Through the page cache that costs what a
-//! memory map does (one copy into the tensor either way), and a file that is cut short under a running
+//! Signals are read with `pread` straight into the buffer of a tensor. Through the page cache that costs what
+//! a memory map does (one copy into the tensor either way), and a file that is cut short under a running
 //! worker is an error to be handled, not the end of the process by SIGBUS.
 
 use std::fs::File;

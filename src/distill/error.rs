@@ -32,7 +32,8 @@ pub enum DistillError {
     /// More logits than there are.
     #[error("`teacher.top_k` is {k}, and the student's vocabulary has {vocabulary} tokens")]
     #[diagnostic(help(
-        "16 to 256 logits hold nearly all of a teacher's probability; `teacher.signal = \"hidden\"` keeps everything"
+        "16 to 256 logits hold nearly all of a teacher's probability; `teacher.signal = \"hidden\"` keeps \
+         everything"
     ))]
     TopTooLarge {
         /// Logits of a row to be kept.
@@ -57,7 +58,8 @@ pub enum DistillError {
     },
     /// Tokenized data say nothing of a vocabulary.
     #[error(
-        "the vocabulary of the student is unknown: its size is not declared, and the data came without a tokenizer"
+        "the vocabulary of the student is unknown: its size is not declared, and the data came without a \
+         tokenizer"
     )]
     #[diagnostic(help(
         "set `student.vocab_size` (ids go up to {highest}), or name the tokenizer in `data.tokenizer`"
@@ -80,7 +82,8 @@ pub enum DistillError {
     /// A teacher that cannot judge all the student's tokens.
     #[error("the teacher's vocabulary ({teacher}) is narrower than the student's ({student})")]
     #[diagnostic(help(
-        "both must use the same tokenizer; a wider teacher is cut to the student's vocabulary, a narrower one cannot be"
+        "both must use the same tokenizer; a wider teacher is cut to the student's vocabulary, a narrower \
+         one cannot be"
     ))]
     TeacherTooNarrow {
         /// Rows of the teacher's output head.

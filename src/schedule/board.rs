@@ -121,8 +121,8 @@ impl Board {
         ready
     }
 
-    /// Waiting jobs of which something that they need has ended without a model, each with the reason why it can
-    /// never run. What waits for one of them follows once that is settled.
+    /// Waiting jobs of which something that they need has ended without a model, each with the reason why it
+    /// can never run. What waits for one of them follows once that is settled.
     pub fn hopeless(&self) -> Vec<(usize, String)> {
         let reason = |index: usize| {
             let entry = &self.entries[index];

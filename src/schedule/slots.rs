@@ -25,7 +25,8 @@ impl Room {
     }
 }
 
-/// What of a GPU's free memory is given to runs: estimates are rough, and a full GPU ends the run that asks last.
+/// What of a GPU's free memory is given to runs: estimates are rough, and a full GPU ends the run that asks
+/// last.
 fn spare(free: u64) -> u64 {
     free - free / 20
 }
@@ -40,9 +41,9 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Slots on `rooms` for runs of these estimates: `fixed` on each device, or as many as there are processors
-    /// for, `threads` in all and `threads_per_run` for each (0 for any number); on a GPU only as many as fit into its
-    /// memory, and one where that is not known.
+    /// Slots on `rooms` for runs of these estimates: `fixed` on each device, or as many as there are
+    /// processors for, `threads` in all and `threads_per_run` for each (0 for any number); on a GPU only as
+    /// many as fit into its memory, and one where that is not known.
     pub fn new(
         rooms: &[Room],
         fixed: Option<usize>,

@@ -35,8 +35,8 @@ pub enum StoreError {
     /// The file does not hold what it should.
     #[error("{} is damaged: {reason}", path.display())]
     #[diagnostic(help(
-        "`kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again, as it does \
-         by itself with a run that cannot be read"
+        "`kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again, as it \
+         does by itself with a run that cannot be read"
     ))]
     Damaged {
         /// The file.

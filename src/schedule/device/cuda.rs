@@ -1,8 +1,8 @@
 //! The devices of CUDA's driver, by the numbers that it gives them.
 //!
-//! The driver itself is asked, not only NVIDIA's management library: which devices a process sees and in what order
-//! (`CUDA_VISIBLE_DEVICES`, `CUDA_DEVICE_ORDER`, parts of cards) is then what its workers see, who inherit the
-//! environment. Nothing is opened on a device for that.
+//! The driver itself is asked, not only NVIDIA's management library: which devices a process sees and in what
+//! order (`CUDA_VISIBLE_DEVICES`, `CUDA_DEVICE_ORDER`, parts of cards) is then what its workers see, who
+//! inherit the environment. Nothing is opened on a device for that.
 
 use std::cell::Cell;
 use std::panic::{UnwindSafe, catch_unwind};

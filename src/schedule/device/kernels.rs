@@ -1,7 +1,7 @@
 //! Where a GPU's compiled kernels are kept, and which of several kernels of Burn's was the fastest.
 //!
-//! All workers of a store share them, at once and one after another: only the first that needs a kernel compiles it.
-//! The products of a training step are not among those that are tried out against each other.
+//! All workers of a store share them, at once and one after another: only the first that needs a kernel
+//! compiles it. The products of a training step are not among those that are tried out against each other.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use cubecl_environment::persistence::CacheConfig;
 use super::inventory::cuda_name;
 use super::name::{DeviceName, Interface};
 
-/// Keeps what this process compiles for a GPU under `cache_dir`. To be called before a GPU is opened; later calls
-/// change nothing.
+/// Keeps what this process compiles for a GPU under `cache_dir`. To be called before a GPU is opened; later
+/// calls change nothing.
 pub fn keep_kernels(cache_dir: &Path, device: &DeviceName) {
     let DeviceName::Gpu(interface, number) = device else { return };
     let card = match interface {

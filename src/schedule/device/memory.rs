@@ -20,7 +20,8 @@ impl Memory {
         Some(Self { total: field("MemTotal:")?, free: Some(field("MemAvailable:")?) })
     }
 
-    /// That of a card by its place on the bus, as `0000:01:00.0`, where its driver tells it by files (amdgpu).
+    /// That of a card by its place on the bus, as `0000:01:00.0`, where its driver tells it by files
+    /// (amdgpu).
     #[cfg(feature = "vulkan")]
     pub(super) fn of_card(place: &str) -> Option<Self> {
         let field = |name: &str| -> Option<u64> {

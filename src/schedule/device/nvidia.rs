@@ -1,4 +1,5 @@
-//! What NVIDIA's management library (NVML) says of memory. It is part of the driver, and loaded when it is asked.
+//! What NVIDIA's management library (NVML) says of memory. It is part of the driver, and loaded when it is
+//! asked.
 
 use std::sync::OnceLock;
 

@@ -74,14 +74,16 @@ impl Installed {
         let packages = match self.version {
             Some((major, minor)) => {
                 format!(
-                    "`cuda-nvrtc-{major}-{minor} cuda-minimal-build-{major}-{minor}`, the version of the driver"
+                    "`cuda-nvrtc-{major}-{minor} cuda-minimal-build-{major}-{minor}`, the version of the \
+                     driver"
                 )
             }
             None => "`cuda-nvrtc` and `cuda-minimal-build`, in a version that the driver supports".to_owned(),
         };
         format!(
-            "install CUDA's toolkit, or of NVIDIA's packages {packages}; if it is installed elsewhere, set CUDA_PATH \
-             to its directory and put the one of libnvrtc.so into LD_LIBRARY_PATH; `--devices cpu` needs neither"
+            "install CUDA's toolkit, or of NVIDIA's packages {packages}; if it is installed elsewhere, set \
+             CUDA_PATH to its directory and put the one of libnvrtc.so into LD_LIBRARY_PATH; `--devices cpu` \
+             needs neither"
         )
     }
 }
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn the_compilers_complaint_is_its_first_error() {
-        let log = "nothing(3): warning: x\nmma.h(2): catastrophic error: cannot open source file \"crt/mma.h\"\n\n1 error";
+        let log = "nothing(3): warning: x\nmma.h(2): catastrophic error: cannot open source file \
+                   \"crt/mma.h\"\n\n1 error";
         let failed = Installed { compiler: Compiler::Failed(complaint(log)), ..installed() };
         let text = failed.judge().unwrap_err().to_string();
         assert!(text.ends_with("cannot open source file \"crt/mma.h\""), "{text}");

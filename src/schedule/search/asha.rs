@@ -84,8 +84,8 @@ impl Asha {
         })
     }
 
-    /// The best run of the highest rung where one is left, whether or not it is among the top `1/eta`: for the
-    /// end of a search whose rungs were too small for any run to come through.
+    /// The best run of the highest rung where one is left, whether or not it is among the top `1/eta`: for
+    /// the end of a search whose rungs were too small for any run to come through.
     pub fn best_left(&self, is_free: impl Fn(&RunId) -> bool) -> Option<(RunId, usize)> {
         self.rungs
             .iter()
