@@ -7,7 +7,6 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::size::ByteSize;
-use super::space;
 use crate::store::StoreError;
 
 /// A file of the cache could not be written or read.
@@ -55,11 +54,6 @@ impl CacheError {
     /// Wraps an error of the operating system: `map_err(CacheError::io("write", &path))`.
     pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { action, path: path.to_owned(), source }
-    }
-
-    pub(super) fn full(path: &Path, needed: u64) -> Self {
-        let free = space::free(path.parent().unwrap_or(Path::new(".")));
-        Self::Full { path: path.to_owned(), needed, free }
     }
 }
 

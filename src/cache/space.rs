@@ -31,9 +31,15 @@ fn free_at(_directory: &Path) -> Option<u64> {
 pub(super) fn check(path: &Path, needed: u64) -> Result<(), CacheError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     match free(directory) {
-        Some(free) if free < needed => Err(CacheError::full(path, needed)),
+        Some(free) if free < needed => Err(full(path, needed)),
         _ => Ok(()),
     }
+}
+
+/// Why a file of `needed` bytes was not written.
+pub(super) fn full(path: &Path, needed: u64) -> CacheError {
+    let free = free(path.parent().unwrap_or(Path::new(".")));
+    CacheError::Full { path: path.to_owned(), needed, free }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Writer {
         let io = CacheError::io;
         let starts = starts(rows);
         let (Some(bytes), Some(row_bytes)) = (header.file_bytes(), header.row_bytes()) else {
-            return Err(CacheError::full(target, u64::MAX));
+            return Err(space::full(target, u64::MAX));
         };
         let file = OpenOptions::new()
             .create(true)
@@ -162,7 +162,7 @@ impl Writer {
     fn failed(&self, error: io::Error) -> CacheError {
         if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
             // Asked before the part makes room, so that it says what was free.
-            let full = CacheError::full(&self.target, self.bytes);
+            let full = space::full(&self.target, self.bytes);
             let _ = fs::remove_file(&self.partial);
             return full;
         }

@@ -30,9 +30,14 @@ pub fn exit_code(results: &[JobResult]) -> ExitCode {
 pub fn conclude(name: &str, results: &[JobResult], began: Instant, args: &ExperimentArgs, global: &Global) {
     let of = |state: RunState| results.iter().filter(move |r| r.state == state);
     let mut parts = Vec::new();
-    for state in
-        [RunState::Finished, RunState::Stopped, RunState::Diverged, RunState::Failed, RunState::Interrupted]
-    {
+    for state in [
+        RunState::Finished,
+        RunState::Stopped,
+        RunState::Diverged,
+        RunState::Failed,
+        RunState::Interrupted,
+        RunState::Killed,
+    ] {
         let n = of(state).count();
         if n > 0 {
             parts.push(format!("{n} {}", state.as_str()));

@@ -53,7 +53,8 @@ fn experiments(store: &Store) -> Result<String, StoreError> {
             *counts.entry(state).or_default() += 1;
         }
         let count = |state| counts.get(&state).copied().unwrap_or(0);
-        let to_do = count(RunState::Planned) + count(RunState::Interrupted) + count(RunState::Paused);
+        let to_do = [RunState::Planned, RunState::Interrupted, RunState::Killed, RunState::Paused];
+        let to_do: usize = to_do.into_iter().map(count).sum();
         rows.push([
             name,
             experiment.runs.len().to_string(),
@@ -102,9 +103,11 @@ fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError>
     }
     // A damaged checkpoint is not used: the run begins again.
     let checkpoint = match state {
-        RunState::Interrupted | RunState::Failed | RunState::Paused | RunState::Stopped => {
-            dir.checkpoint().state().ok().flatten()
-        }
+        RunState::Interrupted
+        | RunState::Killed
+        | RunState::Failed
+        | RunState::Paused
+        | RunState::Stopped => dir.checkpoint().state().ok().flatten(),
         _ => None,
     };
     let step = checkpoint.map_or(String::new(), |checkpoint| format!(" at step {}", checkpoint.step));

@@ -38,7 +38,8 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
             let path = run.path().display();
             if args.dry_run {
                 text::say!("would remove {path}");
-            } else if run.remove()? {
+            } else if let Some(held) = run.try_acquire()? {
+                held.remove()?;
                 text::say!("removed {path}");
             } else {
                 text::say!("kept {path}: a worker holds it");

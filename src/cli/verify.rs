@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rayon::prelude::*;
 
 use super::{Global, text};
-use crate::store::{RunDir, Store, StoreError};
+use crate::store::{HeldRun, RunDir, Store, StoreError};
 
 /// Arguments of `kdx verify`.
 #[derive(Debug, clap::Args)]
@@ -36,11 +36,13 @@ pub fn run(args: &Args, global: &Global) -> miette::Result<ExitCode> {
         damaged += 1;
         text::say!("{damage}");
         if args.reset {
-            match dir.set_aside(RunDir::verify)? {
-                Some(path) => {
+            let held = dir.try_acquire()?;
+            match held.map(|held| held.set_aside(HeldRun::verify)).transpose()? {
+                Some(Some(path)) => {
                     aside += 1;
                     text::say!("  set aside as {}", path.display());
                 }
+                Some(None) => text::say!("  it has begun again meanwhile"),
                 None => text::say!("  left to the worker that holds it"),
             }
         }

@@ -12,9 +12,7 @@ use super::optimizer::Optimizer;
 use super::state::{LastMeasured, Position, TrainingState};
 use crate::kernels::Moments;
 use crate::model::{ModelConfig, NamePath};
-use crate::store::{
-    Arrays, Checkpoint, CheckpointState, MetricsWriter, RunDir, RunId, RunRecord, StoreError,
-};
+use crate::store::{Arrays, CheckpointState, HeldRun, MetricsWriter, RunId, RunRecord, StoreError};
 
 /// The parameters.
 const WEIGHTS: &str = "weights.safetensors";
@@ -25,8 +23,7 @@ const SECOND_MOMENTS: &str = "second_moments.safetensors";
 
 /// Writes the checkpoints of a run, and finds the one of an attempt before.
 pub(super) struct Checkpoints<'a> {
-    dir: &'a RunDir,
-    checkpoint: Checkpoint,
+    dir: &'a HeldRun,
     run_id: RunId,
     /// See [`fingerprint`].
     fingerprint: String,
@@ -48,10 +45,9 @@ pub(super) struct Saved {
 
 impl<'a> Checkpoints<'a> {
     /// Of the run in `dir`; `started` is when this attempt began.
-    pub(super) fn new(dir: &'a RunDir, record: &RunRecord, started: Instant) -> Self {
+    pub(super) fn new(dir: &'a HeldRun, record: &RunRecord, started: Instant) -> Self {
         Self {
             dir,
-            checkpoint: dir.checkpoint(),
             run_id: record.run_id.clone(),
             fingerprint: fingerprint(record),
             started,
@@ -67,11 +63,12 @@ impl<'a> Checkpoints<'a> {
         &self,
         config: &ModelConfig,
         observer: &mut dyn Observer,
-    ) -> Option<(Saved, MetricsWriter)> {
+    ) -> Option<(Saved, MetricsWriter<'a>)> {
         match self.read(config) {
             Ok(found) => found,
             Err(error) => {
-                let path = self.checkpoint.path().display();
+                let checkpoint = self.dir.checkpoint();
+                let path = checkpoint.path().display();
                 let reason = format!("its checkpoint {path} cannot be used: {error}");
                 tracing::warn!("the run begins again, {reason}");
                 observer.restarted(&reason);
@@ -80,10 +77,11 @@ impl<'a> Checkpoints<'a> {
         }
     }
 
-    fn read(&self, config: &ModelConfig) -> Result<Option<(Saved, MetricsWriter)>, StoreError> {
-        let Some((state, mut parts)) = self.checkpoint.read()? else { return Ok(None) };
+    fn read(&self, config: &ModelConfig) -> Result<Option<(Saved, MetricsWriter<'a>)>, StoreError> {
+        let checkpoint = self.dir.checkpoint();
+        let Some((state, mut parts)) = checkpoint.read()? else { return Ok(None) };
         let damaged = |reason: &str| StoreError::Damaged {
-            path: self.checkpoint.path().to_owned(),
+            path: checkpoint.path().to_owned(),
             reason: reason.to_owned(),
         };
         if state.run_id != self.run_id || state.fingerprint != self.fingerprint {
@@ -106,7 +104,7 @@ impl<'a> Checkpoints<'a> {
         if !is_whole {
             return Err(damaged("its arrays are not those of the model"));
         }
-        let writer = self.dir.metrics_writer_from(&state.metrics)?;
+        let writer = self.dir.resume_metrics(&state.metrics)?;
         Ok(Some((Saved { state, weights, first, second }, writer)))
     }
 
@@ -191,7 +189,7 @@ impl<'a> Checkpoints<'a> {
             let moments = state.optimizer.moments.iter();
             moments.map(|(name, moments)| (name.clone(), numbers(which(moments)))).collect()
         };
-        self.checkpoint.write(
+        self.dir.write_checkpoint(
             checkpoint,
             &[
                 (WEIGHTS, &|| state.student.weights()),
@@ -245,7 +243,7 @@ mod tests {
     use super::*;
     use crate::model::Transformer;
     use crate::spec::SizeConfig;
-    use crate::store::MetricRow;
+    use crate::store::{MetricRow, RunDir};
 
     struct Nobody;
 
@@ -254,10 +252,9 @@ mod tests {
         fn metric(&mut self, _row: &MetricRow, _tokens_per_second: f64) {}
     }
 
-    fn checkpoints(dir: &RunDir) -> Checkpoints<'_> {
+    fn checkpoints(dir: &HeldRun) -> Checkpoints<'_> {
         Checkpoints {
             dir,
-            checkpoint: dir.checkpoint(),
             run_id: RunId("0123".to_owned()),
             fingerprint: "f".to_owned(),
             started: Instant::now(),
@@ -270,13 +267,13 @@ mod tests {
     #[test]
     fn a_run_that_is_resumed_draws_what_it_would_have_drawn() {
         let root = tempfile::tempdir().unwrap();
-        let dir = RunDir::new(root.path());
+        let dir = RunDir::new(root.path()).try_acquire().unwrap().unwrap();
         let size =
             SizeConfig { hidden_size: Some(8), layers: Some(1), heads: Some(1), ..SizeConfig::default() };
         let config = ModelConfig::from_size(&size, 16).unwrap();
         let start = || TrainingState::new(Transformer::random(&config, 0, &Device::flex().autodiff()), 7);
         let mut nobody = Nobody;
-        let mut log = Log::new(dir.metrics_writer().unwrap(), &mut nobody, 1);
+        let mut log = Log::new(dir.begin_metrics().unwrap(), &mut nobody, 1);
         // A run that draws nothing, and one that does.
         for drawn in [0, 11] {
             let mut state = start();

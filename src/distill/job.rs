@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::store::{MetricRow, RunDir, RunRecord, RunSummary};
+use crate::store::{HeldRun, MetricRow, RunRecord, RunSummary};
 
 /// One run to be trained.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// What the run is.
     pub record: &'a RunRecord,
-    /// Where it writes.
-    pub dir: &'a RunDir,
+    /// Where it writes: the run is this process's until it is done.
+    pub dir: &'a HeldRun,
     /// The model that it starts from, where it starts from one.
     pub start_dir: Option<PathBuf>,
     /// The models of its teachers, in the record's order.

@@ -10,7 +10,7 @@ use crate::store::{MetricRow, MetricsMark, MetricsWriter, StepLosses, StoreError
 
 /// Writes rows and tells the observer.
 pub(super) struct Log<'a> {
-    writer: MetricsWriter,
+    writer: MetricsWriter<'a>,
     pub(super) observer: &'a mut dyn Observer,
     every: u64,
     /// Time spent in steps.
@@ -27,7 +27,7 @@ pub(super) struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    pub(super) fn new(writer: MetricsWriter, observer: &'a mut dyn Observer, every: u64) -> Self {
+    pub(super) fn new(writer: MetricsWriter<'a>, observer: &'a mut dyn Observer, every: u64) -> Self {
         Self {
             writer,
             observer,

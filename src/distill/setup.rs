@@ -12,7 +12,6 @@ use crate::interrupt::Interrupt;
 use crate::kernels::{Distillation, Precision};
 use crate::model::{self, LoadReport, ModelConfig, ModelError, Transformer};
 use crate::spec::{self, Stage, Start};
-use crate::store::file::write_json;
 
 impl From<spec::Precision> for Precision {
     fn from(precision: spec::Precision) -> Self {
@@ -58,8 +57,7 @@ impl Setup {
             for (what, names) in [("missing", &report.missing), ("left over", &report.left_over)] {
                 tracing::debug!("{what}: {names:?}");
             }
-            job.dir.check_lease()?;
-            write_json(&job.dir.path().join("load_report.json"), &report)?;
+            job.dir.write_load_report(&report)?;
         }
         if let Some(tokenizer) = data.vocab_size.filter(|&tokens| tokens > student_config.vocab_size) {
             return Err(DistillError::VocabularyTooNarrow { tokenizer, student: student_config.vocab_size });

@@ -68,8 +68,8 @@ fn train_in_pool(job: &Job, observer: &mut dyn Observer, stop: &Interrupt) -> Re
         }
         None => {
             // Before the metrics begin anew: a checkpoint counts on those that it was written with.
-            job.dir.checkpoint().remove()?;
-            (start, Log::new(job.dir.metrics_writer()?, observer, log_every))
+            job.dir.remove_checkpoint()?;
+            (start, Log::new(job.dir.begin_metrics()?, observer, log_every))
         }
     };
 
@@ -172,7 +172,7 @@ impl<B: Batches, O: Objective> Training<'_, B, O> {
     fn keep_best(&self, hard_loss: f64, state: &mut TrainingState) -> Result<(), DistillError> {
         let is_best = state.best.is_none_or(|best| hard_loss < best.hard_loss);
         if self.config.evaluate.keeps_best() && is_best {
-            self.save(state, &self.job.dir.best_dir())?;
+            self.job.dir.save_best(|directory| self.write_model(state, directory))?;
             state.best = Some(Best { step: state.step, hard_loss });
         }
         Ok(())
@@ -277,7 +277,7 @@ impl<B: Batches, O: Objective> Training<'_, B, O> {
         if !state.student.is_finite() {
             return Ok(self.diverge(state.step, state));
         }
-        self.save(state, &self.job.dir.model_dir())?;
+        self.job.dir.save_model(|directory| self.write_model(state, directory))?;
         let (epochs, measured) = (self.batches.count_epochs(state.position), state.measured.figures.clone());
         Ok(Outcome::Finished(self.facts.summarize(state, epochs, self.log.training, measured)))
     }
@@ -288,9 +288,8 @@ impl<B: Batches, O: Objective> Training<'_, B, O> {
     }
 
     /// Writes the student into `directory`, with the tokenizer beside it.
-    fn save(&self, state: &TrainingState, directory: &Path) -> Result<(), DistillError> {
-        self.job.dir.check_lease()?;
+    fn write_model(&self, state: &TrainingState, directory: &Path) -> Result<(), DistillError> {
         let tokenizer = self.data.tokenizer_dir.as_deref();
-        model::save(&state.student, self.model, tokenizer, directory).map_err(DistillError::student)
+        model::write(&state.student, self.model, tokenizer, directory).map_err(DistillError::student)
     }
 }

@@ -12,8 +12,6 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
 use super::config::ModelConfig;
 use super::error::ModelError;
@@ -21,8 +19,8 @@ use super::init;
 use super::report::{LoadReport, Mismatch};
 use super::transformer::Transformer;
 use super::weights::{self, Checkpoint, Weights};
-use crate::store::UNFINISHED_MODEL;
-use crate::store::file::{sync_directory, write_json};
+use crate::store::file::{replace_directory, write_json};
+use crate::store::{NamedArray, write_arrays};
 
 /// The output head, where it is not the embedding.
 const HEAD: &str = "lm_head.weight";
@@ -145,9 +143,8 @@ fn is_derived(config: &ModelConfig, name: &str) -> bool {
         || name.ends_with(".rotary_emb.inv_freq")
 }
 
-/// Writes a model as a directory that transformers loads, with the tokenizer's files copied from
-/// `tokenizer` (a directory, or a file in one). A crash at any instant leaves no half-written model:
-/// the directory is filled beside its place and then put there, replacing an older one.
+/// Replaces `directory` by a model, see [`write`]. A crash at any instant leaves no half-written model: the
+/// directory is filled beside its place and then put there.
 ///
 /// # Errors
 /// Where a file cannot be written.
@@ -157,50 +154,40 @@ pub fn save(
     tokenizer: Option<&Path>,
     directory: &Path,
 ) -> Result<(), ModelError> {
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(ModelError::io("create", parent))?;
-    let building = tempfile::Builder::new()
-        .prefix(UNFINISHED_MODEL)
-        .tempdir_in(parent)
-        .map_err(ModelError::io("create a directory in", parent))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let readable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(building.path(), readable).map_err(ModelError::io("open up", building.path()))?;
-    }
-    write_json(&building.path().join("config.json"), &config.to_json())?;
-    write_json(&building.path().join("generation_config.json"), &config.to_generation_json())?;
+    replace_directory(directory, |building| write(model, config, tokenizer, building))
+}
+
+/// Writes a model as transformers loads it into an empty directory, with the tokenizer's files copied from
+/// `tokenizer` (a directory, or a file in one). All of it is flushed to the disk, but the directory itself.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn write(
+    model: &Transformer,
+    config: &ModelConfig,
+    tokenizer: Option<&Path>,
+    directory: &Path,
+) -> Result<(), ModelError> {
+    write_json(&directory.join("config.json"), &config.to_json())?;
+    write_json(&directory.join("generation_config.json"), &config.to_generation_json())?;
     if let Some(tokenizer) = tokenizer {
-        copy_tokenizer(tokenizer, building.path())?;
+        copy_tokenizer(tokenizer, directory)?;
     }
-    write_weights(&model.weights(), config, &building.path().join("model.safetensors"))?;
-    sync_directory(building.path())?;
-    if directory.exists() {
-        fs::remove_dir_all(directory).map_err(ModelError::io("replace", directory))?;
-    }
-    let built = building.keep();
-    fs::rename(&built, directory).map_err(ModelError::io("write", directory))?;
-    sync_directory(parent)?;
-    Ok(())
+    write_weights(&model.weights(), config, &directory.join("model.safetensors"))
 }
 
 fn write_weights(weights: &Weights, config: &ModelConfig, path: &Path) -> Result<(), ModelError> {
     let layout = |reason: String| ModelError::Layout { path: path.to_owned(), reason };
-    let mut views = Vec::new();
-    for (name, Place { parameter, shape }) in list_places(config) {
+    let mut arrays = Vec::new();
+    let places = list_places(config);
+    for (name, Place { parameter, shape }) in &places {
         let values =
-            weights.get(&parameter).ok_or_else(|| layout(format!("{parameter}: not in the model")))?;
-        let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values));
-        views.push((name.clone(), view.map_err(|e| layout(format!("{name}: {e}")))?));
+            weights.get(parameter).ok_or_else(|| layout(format!("{parameter}: not in the model")))?;
+        arrays.push(NamedArray { name, shape: shape.clone(), values });
     }
     // Transformers asks which framework wrote the file; what it means is the layout.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => ModelError::io("write", path)(source),
-        other => layout(other.to_string()),
-    })?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(ModelError::io("write", path))
+    Ok(write_arrays(path, arrays, Some(metadata))?)
 }
 
 fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), ModelError> {

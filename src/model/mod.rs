@@ -28,7 +28,7 @@ mod transformer;
 mod visit;
 mod weights;
 
-pub use checkpoint::{load, load_head, load_partial, save};
+pub use checkpoint::{load, load_head, load_partial, save, write};
 pub use config::{BlockParts, Family, Llama3Scaling, ModelConfig, RopeConfig};
 pub use error::ModelError;
 pub use report::{LoadReport, Mismatch};

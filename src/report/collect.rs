@@ -65,8 +65,18 @@ impl Standing {
 }
 
 /// Every word that a `status` column holds, in the order in which pages count them.
-pub const STATUSES: [&str; 9] =
-    ["finished", "running", "planned", "paused", "interrupted", "stopped", "diverged", "failed", "damaged"];
+pub const STATUSES: [&str; 10] = [
+    "finished",
+    "running",
+    "planned",
+    "paused",
+    "interrupted",
+    "killed",
+    "stopped",
+    "diverged",
+    "failed",
+    "damaged",
+];
 
 impl Collected {
     /// Reads an experiment and its runs, measurements left out.

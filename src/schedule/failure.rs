@@ -111,9 +111,9 @@ impl Failure {
     /// Where the run directory cannot be owned or written.
     pub fn record(dir: &RunDir, reason: &str) -> Result<(), StoreError> {
         // Whoever took the run over meanwhile says how it ended.
-        let Some(dir) = dir.try_acquire()? else { return Ok(()) };
+        let Some(held) = dir.try_acquire()? else { return Ok(()) };
         let now = timestamp();
-        let status = dir.status().ok().flatten().unwrap_or(RunStatus {
+        let status = held.status().ok().flatten().unwrap_or(RunStatus {
             format_version: FORMAT_VERSION,
             state: RunState::Failed,
             attempt: 1,
@@ -125,7 +125,7 @@ impl Failure {
             reason: None,
         });
         let reason = Some(reason.to_owned());
-        dir.write_status(&RunStatus { state: RunState::Failed, updated: now, reason, ..status })
+        held.write_status(&RunStatus { state: RunState::Failed, updated: now, reason, ..status })
     }
 }
 

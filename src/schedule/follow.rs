@@ -184,10 +184,14 @@ fn newest(rows: Vec<MetricRow>) -> Vec<MetricRow> {
 mod tests {
     use super::*;
     use crate::schedule::timestamp;
-    use crate::store::FORMAT_VERSION;
+    use crate::store::{FORMAT_VERSION, HeldRun};
 
-    fn write_status(dir: &RunDir, attempt: u32, state: RunState) {
-        dir.write_status(&RunStatus {
+    fn hold(dir: &RunDir) -> HeldRun {
+        dir.try_acquire().unwrap().unwrap()
+    }
+
+    fn write_status(held: &HeldRun, attempt: u32, state: RunState) {
+        held.write_status(&RunStatus {
             format_version: FORMAT_VERSION,
             state,
             attempt,
@@ -228,12 +232,13 @@ mod tests {
     fn a_worker_elsewhere_is_told_of_as_one_of_our_own() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path());
+        let held = hold(&dir);
         let mut follower = Follower::new();
         follower.follow_dir(7, dir.clone(), (10, 99), Since::Attempt(0)).unwrap();
         assert!(follower.poll().is_empty());
 
-        write_status(&dir, 1, RunState::Running);
-        let mut writer = dir.metrics_writer().unwrap();
+        write_status(&held, 1, RunState::Running);
+        let mut writer = held.begin_metrics().unwrap();
         writer.append(&row(1, Split::Train)).unwrap();
         let events = follower.poll();
         assert_eq!(events[0], (7, Event::Started { total_steps: 10, parameters: 99 }));
@@ -244,7 +249,7 @@ mod tests {
         writer.append(&row(2, Split::Validation)).unwrap();
         assert_eq!(steps(&follower.poll()), [2, 2]);
         writer.append(&row(3, Split::Train)).unwrap();
-        write_status(&dir, 1, RunState::Failed);
+        write_status(&held, 1, RunState::Failed);
         let events = follower.poll();
         assert_eq!(steps(&events), [3]);
         let ended = Event::Ended { state: RunState::Failed, reason: Some("no room".into()) };
@@ -256,11 +261,12 @@ mod tests {
     fn what_ended_before_is_no_news_and_the_next_attempt_is() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path());
-        write_status(&dir, 3, RunState::Failed);
+        let held = hold(&dir);
+        write_status(&held, 3, RunState::Failed);
         let mut follower = Follower::new();
         follower.follow_dir(0, dir.clone(), (10, 99), Since::Now).unwrap();
         assert!(follower.poll().is_empty());
-        write_status(&dir, 4, RunState::Running);
+        write_status(&held, 4, RunState::Running);
         assert_eq!(follower.poll().len(), 1);
     }
 
@@ -268,14 +274,15 @@ mod tests {
     fn of_a_run_that_goes_on_only_the_newest_measurements_are_told() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path());
-        let mut writer = dir.metrics_writer().unwrap();
+        let held = hold(&dir);
+        let mut writer = held.begin_metrics().unwrap();
         for step in 1..=5 {
             writer.append(&row(step, Split::Train)).unwrap();
             if step == 4 {
                 writer.append(&row(step, Split::Validation)).unwrap();
             }
         }
-        write_status(&dir, 2, RunState::Running);
+        write_status(&held, 2, RunState::Running);
         let mut follower = Follower::new();
         follower.follow_dir(0, dir.clone(), (10, 99), Since::Attempt(1)).unwrap();
         assert_eq!(steps(&follower.poll()), [4, 5]);
@@ -285,8 +292,9 @@ mod tests {
     fn rows_that_a_resumed_worker_writes_again_are_not_told_again() {
         let root = tempfile::tempdir().unwrap();
         let dir = RunDir::new(root.path());
-        write_status(&dir, 1, RunState::Running);
-        let mut writer = dir.metrics_writer().unwrap();
+        let held = hold(&dir);
+        write_status(&held, 1, RunState::Running);
+        let mut writer = held.begin_metrics().unwrap();
         writer.append(&row(1, Split::Train)).unwrap();
         let mark = writer.mark().unwrap();
         writer.append(&row(2, Split::Train)).unwrap();
@@ -294,8 +302,8 @@ mod tests {
         let mut follower = Follower::new();
         follower.follow_dir(0, dir.clone(), (10, 99), Since::Attempt(0)).unwrap();
         follower.poll();
-        let mut writer = dir.metrics_writer_from(&mark).unwrap();
-        write_status(&dir, 2, RunState::Running);
+        let mut writer = held.resume_metrics(&mark).unwrap();
+        write_status(&held, 2, RunState::Running);
         for step in 2..=4 {
             writer.append(&row(step, Split::Train)).unwrap();
         }

@@ -278,7 +278,9 @@ impl Plan {
     pub fn write(&self, store: &Store) -> Result<Vec<PathBuf>, StoreError> {
         let mut aside = Vec::new();
         for Damaged { dir, .. } in &self.damaged {
-            aside.extend(dir.set_aside(|dir| Ok(dir.inspect()?.damage))?);
+            if let Some(held) = dir.try_acquire()? {
+                aside.extend(held.set_aside(|held| Ok(held.inspect()?.damage))?);
+            }
         }
         // Before the directories: one that no experiment names may be removed.
         store.write_experiment(&self.experiment)?;
@@ -288,7 +290,7 @@ impl Plan {
             if job.state.is_done() {
                 // Its worker may have been killed just before it did this itself.
                 let held = if dir.checkpoint().path().exists() { dir.try_acquire()? } else { None };
-                held.map_or(Ok(()), |held| held.checkpoint().remove())?;
+                held.map_or(Ok(()), |held| held.remove_checkpoint())?;
             }
         }
         store.flush()?;

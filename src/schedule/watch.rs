@@ -134,7 +134,7 @@ impl Watch<'_> {
     fn look_for_dead(&mut self) -> Result<(), StoreError> {
         for (index, row) in self.rows.all() {
             let job = &self.jobs[index];
-            if job.dir(self.store).state()? == RunState::Interrupted {
+            if job.dir(self.store).state()? == RunState::Killed {
                 self.rows.free(index);
                 self.watcher.retried(job, Some(row), "its worker is gone");
             }

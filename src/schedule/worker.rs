@@ -19,7 +19,7 @@ use super::shared_process::protocol::format_event;
 use crate::distill::{self, DistillError, Job, Observer, Outcome};
 use crate::interrupt::Interrupt;
 use crate::spec::{FORMAT_VERSION, ModelSource, RunId, RunRecord};
-use crate::store::{MetricRow, RunDir, RunState, RunStatus, Store, StoreError};
+use crate::store::{HeldRun, MetricRow, RunState, RunStatus, Store, StoreError};
 
 /// Why a worker could not do its run.
 #[derive(Debug, Error, Diagnostic)]
@@ -138,8 +138,6 @@ fn attempt(
         // The process's, not the run's.
         summary.peak_memory = 0;
     }
-    // Before anything else: what this attempt came to is of no interest where another one is under way.
-    dir.check_lease()?;
     let (state, reason) = match &result {
         Ok(Outcome::Finished(summary)) => {
             dir.write_summary(summary)?;
@@ -157,11 +155,14 @@ fn attempt(
     status.state = state;
     status.updated = timestamp();
     status.reason.clone_from(&reason);
-    let written = dir.write_status(&status);
-    result?;
-    written?;
+    match (dir.write_status(&status), result) {
+        // Another attempt is under way: what this one came to, or failed of, is of no interest.
+        (Err(lost @ StoreError::LeaseLost { .. }), _) => return Err(lost.into()),
+        (_, Err(error)) => return Err(error),
+        (written, Ok(_)) => written?,
+    }
     if state.is_done()
-        && let Err(error) = dir.checkpoint().remove()
+        && let Err(error) = dir.remove_checkpoint()
     {
         // The next sweep tries again.
         tracing::warn!("the checkpoint of the run that is done stays: {error}");
@@ -172,7 +173,7 @@ fn attempt(
 fn train(
     task: &Task<'_>,
     record: &RunRecord,
-    dir: &RunDir,
+    dir: &HeldRun,
     supervision: Supervision,
     stop: &Arc<Interrupt>,
 ) -> Result<Outcome, WorkerError> {

@@ -10,17 +10,14 @@
 //! checkpoint or the new one whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::file::{read_json, sync_directory, write_json};
-use super::lease::Lease;
+use super::file::read_json;
 use super::records::{Best, Evaluation, FORMAT_VERSION, RunId};
 
 /// Named arrays in single precision.
@@ -94,20 +91,20 @@ pub struct MetricsMark {
 /// One of the two directories for arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Slot {
+pub(super) enum Slot {
     A,
     B,
 }
 
 impl Slot {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::A => "a",
             Self::B => "b",
         }
     }
 
-    fn other(self) -> Self {
+    pub(super) fn other(self) -> Self {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
@@ -117,17 +114,23 @@ impl Slot {
 
 /// `checkpoint.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     format_version: u32,
     /// Digest of everything below.
     checksum: String,
-    slot: Slot,
+    pub(super) slot: Slot,
     /// The files in the slot, with their digests.
     files: BTreeMap<String, String>,
     state: CheckpointState,
 }
 
 impl Record {
+    /// The record of a checkpoint whose arrays are in their place.
+    pub(super) fn new(slot: Slot, files: BTreeMap<String, String>, state: CheckpointState) -> Self {
+        let checksum = Self::checksum(slot, &files, &state);
+        Self { format_version: FORMAT_VERSION, checksum, slot, files, state }
+    }
+
     /// Numbers are written so that they read back to the same bits, so a record that was read has the
     /// checksum of the one that was written.
     fn checksum(slot: Slot, files: &BTreeMap<String, String>, state: &CheckpointState) -> String {
@@ -136,22 +139,17 @@ impl Record {
     }
 }
 
-/// The checkpoint of a run, there or not.
+/// The checkpoint of a run, there or not, to be read. Whoever holds the run writes it: see
+/// [`HeldRun::write_checkpoint`](super::HeldRun::write_checkpoint).
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
-    /// The right to write it, where that is to be asked for.
-    lease: Option<Arc<Lease>>,
 }
 
 impl Checkpoint {
     /// The checkpoint in the directory `path`, there or not.
-    pub(super) fn new(path: PathBuf, lease: Option<Arc<Lease>>) -> Self {
-        Self { path, lease }
-    }
-
-    fn check_lease(&self) -> Result<(), StoreError> {
-        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Where it is.
@@ -159,7 +157,7 @@ impl Checkpoint {
         &self.path
     }
 
-    fn record_path(&self) -> PathBuf {
+    pub(super) fn record_path(&self) -> PathBuf {
         self.path.join("checkpoint.json")
     }
 
@@ -172,7 +170,7 @@ impl Checkpoint {
         Ok(self.record()?.map(|record| record.state))
     }
 
-    fn record(&self) -> Result<Option<Record>, StoreError> {
+    pub(super) fn record(&self) -> Result<Option<Record>, StoreError> {
         let path = self.record_path();
         let record: Record = match read_json(&path) {
             Ok(record) => record,
@@ -210,90 +208,10 @@ impl Checkpoint {
         }
         Ok(Some((record.state, parts)))
     }
-
-    /// Replaces the checkpoint. `parts` makes the arrays of each file, one after the other, so that no two
-    /// need be in memory at once.
-    ///
-    /// # Errors
-    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before
-    /// is still whole then.
-    pub fn write(
-        &self,
-        state: CheckpointState,
-        parts: &[(&str, &dyn Fn() -> Arrays)],
-    ) -> Result<(), StoreError> {
-        self.check_lease()?;
-        // A damaged record names nothing that is worth keeping.
-        let old = self.record().ok().flatten().map(|record| record.slot);
-        let slot = old.map_or(Slot::A, Slot::other);
-        let directory = self.path.join(slot.name());
-        let is_first = !self.path.exists();
-        // What a crash left of an attempt to write.
-        remove_directory(&directory)?;
-        fs::create_dir_all(&directory).map_err(StoreError::io("create", &directory))?;
-        let mut files = BTreeMap::new();
-        for (name, make) in parts {
-            files.insert((*name).to_owned(), write_arrays(&directory.join(name), &make())?);
-        }
-        sync_directory(&directory)?;
-        sync_directory(&self.path)?;
-        if is_first && let Some(parent) = self.path.parent() {
-            sync_directory(parent)?;
-        }
-        let checksum = Record::checksum(slot, &files, &state);
-        let record = Record { format_version: FORMAT_VERSION, checksum, slot, files, state };
-        self.check_lease()?;
-        write_json(&self.record_path(), &record)?;
-        // Room on the disk for the next one; what stays is removed then.
-        let _ = remove_directory(&self.path.join(slot.other().name()));
-        Ok(())
-    }
-
-    /// Removes the checkpoint, where there is one. The record goes first: arrays without it are nothing.
-    ///
-    /// # Errors
-    /// Where a file cannot be removed.
-    pub fn remove(&self) -> Result<(), StoreError> {
-        self.check_lease()?;
-        let record = self.record_path();
-        match fs::remove_file(&record) {
-            Ok(()) => sync_directory(&self.path)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("remove", &record)(error)),
-        }
-        remove_directory(&self.path)
-    }
-}
-
-fn remove_directory(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn damaged(path: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), reason: reason.into() }
-}
-
-/// Writes arrays through to the disk; their file's digest.
-fn write_arrays(path: &Path, arrays: &Arrays) -> Result<String, StoreError> {
-    let layout = |error: safetensors::SafeTensorError| match error {
-        safetensors::SafeTensorError::IoError(source) => StoreError::io("write", path)(source),
-        other => damaged(path, other.to_string()),
-    };
-    let views = arrays.iter().map(|(name, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        TensorView::new(Dtype::F32, vec![values.len()], bytes).map(|view| (name, view))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(layout)?;
-    safetensors::serialize_to_file(views, None, path).map_err(layout)?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io("write", path))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap(path).map_err(StoreError::io("read", path))?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn arrays(path: &Path, bytes: &[u8]) -> Result<Arrays, StoreError> {
@@ -308,132 +226,4 @@ fn arrays(path: &Path, bytes: &[u8]) -> Result<Arrays, StoreError> {
         arrays.insert(name.to_owned(), values.collect());
     }
     Ok(arrays)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state(step: u64) -> CheckpointState {
-        CheckpointState {
-            run_id: RunId("0123".to_owned()),
-            fingerprint: "f".to_owned(),
-            step,
-            epoch: 1,
-            batch: 2,
-            tokens: 3,
-            random_position: step,
-            training_seconds: 0.1 + 0.2,
-            wall_seconds: 1e-300,
-            since: vec![StepLosses { total: 1.0 / 3.0, hard: f64::MIN_POSITIVE, soft: None }],
-            measured_at: 0,
-            validation: None,
-            teacher_validation: None,
-            best: Some(Best { step: 2, hard_loss: 0.1 + 0.7 }),
-            metrics: MetricsMark { bytes: 0, digest: String::new() },
-        }
-    }
-
-    fn write(checkpoint: &Checkpoint, step: u64) {
-        let arrays = |value: f32| Arrays::from([("x".to_owned(), vec![value, f32::MIN_POSITIVE / 2.0])]);
-        let (first, second) = (|| arrays(step as f32), || arrays(-(step as f32)));
-        checkpoint.write(state(step), &[("first", &first), ("second", &second)]).unwrap();
-    }
-
-    fn assert_stands_at(checkpoint: &Checkpoint, step: u64) {
-        let (found, parts) = checkpoint.read().unwrap().unwrap();
-        assert_eq!(found, state(step));
-        assert_eq!(parts["first"]["x"], [step as f32, f32::MIN_POSITIVE / 2.0]);
-        assert_eq!(parts["second"]["x"][0], -(step as f32));
-    }
-
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            let target = to.join(path.file_name().unwrap());
-            if path.is_dir() { copy(&path, &target) } else { _ = fs::copy(&path, &target).unwrap() }
-        }
-    }
-
-    #[test]
-    fn a_crash_at_any_instant_of_writing_leaves_a_whole_checkpoint() {
-        let root = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
-        let (a, b) = (checkpoint.path().join("a"), checkpoint.path().join("b"));
-        assert_eq!(checkpoint.state().unwrap(), None);
-        // Killed in the first one, before its record.
-        fs::create_dir_all(&a).unwrap();
-        fs::write(a.join("first"), "half").unwrap();
-        assert_eq!(checkpoint.state().unwrap(), None);
-        write(&checkpoint, 1);
-        assert_stands_at(&checkpoint, 1);
-        // Killed while the arrays of the second are written, in one file or between two.
-        fs::create_dir_all(&b).unwrap();
-        assert_stands_at(&checkpoint, 1);
-        fs::write(b.join("first"), "half").unwrap();
-        assert_stands_at(&checkpoint, 1);
-        // Killed while its record is written beside its place.
-        fs::write(checkpoint.path().join(".kdx-x"), "{\"format").unwrap();
-        assert_stands_at(&checkpoint, 1);
-        let before = root.path().join("before");
-        copy(&a, &before);
-        write(&checkpoint, 2);
-        assert_stands_at(&checkpoint, 2);
-        assert!(!a.exists());
-        // Killed between the record and the removal of the first, whole or half.
-        copy(&before, &a);
-        assert_stands_at(&checkpoint, 2);
-        fs::remove_file(a.join("first")).unwrap();
-        assert_stands_at(&checkpoint, 2);
-        write(&checkpoint, 3);
-        assert_stands_at(&checkpoint, 3);
-        // Killed between the removal of the record and that of the arrays.
-        fs::remove_file(checkpoint.record_path()).unwrap();
-        assert_eq!(checkpoint.state().unwrap(), None);
-        checkpoint.remove().unwrap();
-        checkpoint.remove().unwrap();
-        assert!(!checkpoint.path().exists());
-    }
-
-    #[test]
-    fn no_byte_can_be_changed_or_cut_without_being_noticed() {
-        let root = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
-        write(&checkpoint, 7);
-        let whole = checkpoint.read().unwrap();
-        for name in ["checkpoint.json", "a/first", "a/second"] {
-            let path = checkpoint.path().join(name);
-            let bytes = fs::read(&path).unwrap();
-            for place in 0..bytes.len() {
-                let mut flipped = bytes.clone();
-                flipped[place] ^= 1;
-                fs::write(&path, &flipped).unwrap();
-                // Of the record's spaces some are as good as another character.
-                if let Ok(found) = checkpoint.read() {
-                    assert!(name == "checkpoint.json" && found == whole, "{name}, byte {place}");
-                }
-                // Cut, but for the line's end after the record.
-                fs::write(&path, &bytes[..place]).unwrap();
-                let is_cut = place + 1 < bytes.len() || name != "checkpoint.json";
-                assert!(!is_cut || checkpoint.read().is_err(), "{name}, {place} bytes");
-            }
-            fs::remove_file(&path).unwrap();
-            assert!(!matches!(checkpoint.read(), Ok(Some(_))), "{name}");
-            fs::write(&path, &bytes).unwrap();
-            assert_eq!(checkpoint.read().unwrap(), whole);
-        }
-    }
-
-    #[test]
-    fn a_record_from_before_random_numbers_were_kept_is_read() {
-        let root = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(root.path().join("checkpoint"), None);
-        write(&checkpoint, 0);
-        let text = fs::read_to_string(checkpoint.record_path()).unwrap();
-        assert!(!text.contains("random"), "{text}");
-        assert_eq!(checkpoint.state().unwrap().unwrap().random_position, 0);
-        write(&checkpoint, 5);
-        assert_eq!(checkpoint.state().unwrap().unwrap().random_position, 5);
-    }
 }

@@ -1,4 +1,7 @@
 //! Writing files so that a crash at any instant leaves the old content or the new, never a mixture.
+//!
+//! Whatever is written here has the permissions that a file of any other program would have: those that the
+//! process's umask, or the directory's default access list, allows.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,7 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::error::StoreError;
 use super::records::FORMAT_VERSION;
@@ -15,12 +18,51 @@ use super::records::FORMAT_VERSION;
 pub const TEMPORARY: &str = ".kdx-";
 
 /// A file under a name of its own, which is removed when it is dropped.
-pub(crate) fn temporary(directory: &Path, what: &str) -> io::Result<NamedTempFile> {
+pub(super) fn temporary(directory: &Path, what: &str) -> io::Result<NamedTempFile> {
+    let prefix = format!("{TEMPORARY}{what}");
     let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; what a store holds is for everyone who may enter it.
+    builder.prefix(&prefix);
+    // Private by default; the system takes away from what is asked for here what the umask forbids.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    builder.prefix(&format!("{TEMPORARY}{what}")).tempfile_in(directory)
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(directory)
+}
+
+/// [`temporary`] of a directory.
+fn temporary_directory(parent: &Path, what: &str) -> io::Result<TempDir> {
+    let prefix = format!("{TEMPORARY}{what}");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(parent)
+}
+
+/// Replaces the directory `target` by what `fill` writes, flushed to the disk, into the empty one that it is
+/// given. The new one is made beside its place, so a crash never leaves it half written; it leaves none where
+/// it comes between the removal of the old one and the rename.
+///
+/// # Errors
+/// That of `fill`, after which the old directory is still there; or where the system refuses.
+pub fn replace_directory<E: From<StoreError>>(
+    target: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let parent = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let building = temporary_directory(parent, &format!("{name}-"))
+        .map_err(StoreError::io("create a directory in", parent))?;
+    fill(building.path())?;
+    sync_directory(building.path())?;
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(StoreError::io("replace", target))?;
+    }
+    fs::rename(building.path(), target).map_err(StoreError::io("write", target))?;
+    // Not there any more: there is nothing to remove.
+    let _ = building.keep();
+    sync_directory(parent)?;
+    Ok(())
 }
 
 /// Replaces `path` by `bytes`: write beside it, flush to the disk, rename.

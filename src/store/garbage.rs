@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::error::StoreError;
-use super::inspect::SET_ASIDE;
+use super::held_run::{HeldRun, SET_ASIDE};
 use super::lease::LeaseTimes;
 use super::leftovers::{Leftover, leftovers};
 use super::records::RunId;
@@ -52,17 +52,17 @@ impl Garbage {
     /// # Errors
     /// Where the system refuses.
     pub fn remove(&self) -> Result<bool, StoreError> {
-        match &self.kind {
-            GarbageKind::Run(dir) => match dir.remove() {
-                // Another process was faster.
-                Err(error) if error.is_not_found() => Ok(true),
-                other => other,
-            },
-            GarbageKind::Checkpoint(dir) => match dir.try_acquire()? {
-                Some(held) => held.checkpoint().remove().map(|()| true),
-                None => Ok(false),
-            },
-            GarbageKind::SetAside | GarbageKind::Temporary => self.found.remove().map(|()| true),
+        let removed = match &self.kind {
+            GarbageKind::Run(dir) => dir.try_acquire().and_then(|held| held.map(HeldRun::remove).transpose()),
+            GarbageKind::Checkpoint(dir) => {
+                dir.try_acquire().and_then(|held| held.map(|held| held.remove_checkpoint()).transpose())
+            }
+            GarbageKind::SetAside | GarbageKind::Temporary => self.found.remove().map(Some),
+        };
+        match removed {
+            // Another process was faster.
+            Err(error) if error.is_not_found() => Ok(true),
+            other => Ok(other?.is_some()),
         }
     }
 }

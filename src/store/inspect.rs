@@ -1,15 +1,9 @@
 //! What is wrong with a run directory, where something is.
 
-use std::fs;
-use std::path::PathBuf;
-
 use super::error::StoreError;
 use super::outcome::{Outcome, damaged};
 use super::records::{RunState, RunSummary};
 use super::run_dir::RunDir;
-
-/// How the names begin of directories that hold a damaged run, for whoever wants to look.
-pub const SET_ASIDE: &str = ".damaged-";
 
 /// Where a run stands, as far as its directory can be believed.
 #[derive(Debug)]
@@ -31,7 +25,15 @@ impl RunDir {
     /// # Errors
     /// Where the system refuses to read a file. That one is damaged is not an error.
     pub fn inspect(&self) -> Result<Inspection, StoreError> {
-        match self.examine() {
+        self.inspect_with(|| self.state())
+    }
+
+    /// [`RunDir::inspect`], where `running` says where a run stands whose status is that of a running one.
+    pub(super) fn inspect_with(
+        &self,
+        running: impl FnOnce() -> Result<RunState, StoreError>,
+    ) -> Result<Inspection, StoreError> {
+        match self.examine(running) {
             Err(damage) if is_damage(&damage) => {
                 Ok(Inspection { state: RunState::Planned, attempts: 0, summary: None, damage: Some(damage) })
             }
@@ -39,7 +41,10 @@ impl RunDir {
         }
     }
 
-    fn examine(&self) -> Result<Inspection, StoreError> {
+    fn examine(
+        &self,
+        running: impl FnOnce() -> Result<RunState, StoreError>,
+    ) -> Result<Inspection, StoreError> {
         let sound = |state, attempts, summary| Ok(Inspection { state, attempts, summary, damage: None });
         let Some(status) = self.status()? else {
             let traces = [self.summary_path(), self.metrics_path(), self.checkpoint().path().to_owned()];
@@ -50,7 +55,7 @@ impl RunDir {
             return sound(RunState::Planned, 0, None);
         };
         let state = match status.state {
-            RunState::Running => self.state()?,
+            RunState::Running => running()?,
             state => state,
         };
         if !state.is_settled() {
@@ -75,7 +80,11 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::inspect`].
     pub fn verify(&self) -> Result<Option<StoreError>, StoreError> {
-        let inspection = self.inspect()?;
+        self.verify_inspected(self.inspect()?)
+    }
+
+    /// [`RunDir::verify`] of a run that was inspected.
+    pub(super) fn verify_inspected(&self, inspection: Inspection) -> Result<Option<StoreError>, StoreError> {
         if inspection.damage.is_some() {
             return Ok(inspection.damage);
         }
@@ -93,30 +102,6 @@ impl RunDir {
             Err(error) => Err(error),
             Ok(()) => Ok(None),
         }
-    }
-
-    /// Moves a damaged run out of the way, so that it begins again, and says where to; none where a worker
-    /// holds it, or where nothing is wrong with it (any more) by `look`: [`RunDir::verify`], or less.
-    ///
-    /// # Errors
-    /// Where it cannot be moved.
-    pub fn set_aside(
-        &self,
-        look: impl FnOnce(&Self) -> Result<Option<StoreError>, StoreError>,
-    ) -> Result<Option<PathBuf>, StoreError> {
-        let Some(held) = self.try_acquire()? else { return Ok(None) };
-        if look(&held)?.is_none() {
-            return Ok(None);
-        }
-        let name = self.path().file_name().unwrap_or_default().to_string_lossy();
-        let mut target = self.path().with_file_name(format!("{SET_ASIDE}{name}"));
-        let mut number = 1;
-        while target.exists() {
-            number += 1;
-            target = self.path().with_file_name(format!("{SET_ASIDE}{name}-{number}"));
-        }
-        fs::rename(self.path(), &target).map_err(StoreError::io("move", self.path()))?;
-        Ok(Some(target))
     }
 
     fn outcome(&self) -> Result<Outcome, StoreError> {

@@ -14,14 +14,18 @@ pub(crate) mod digest;
 mod error;
 pub mod file;
 mod garbage;
+mod held_checkpoint;
+mod held_run;
 mod inspect;
 mod lease;
 mod leftovers;
+mod metrics_writer;
 mod outcome;
 mod records;
 mod run_dir;
 mod search_log;
 mod tail;
+mod tensor_file;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,14 +33,17 @@ use std::path::{Path, PathBuf};
 pub use checkpoint::{Arrays, Checkpoint, CheckpointState, MetricsMark, StepLosses};
 pub use error::StoreError;
 pub use garbage::{Garbage, GarbageKind};
-pub use inspect::{Inspection, SET_ASIDE};
+pub use held_run::HeldRun;
+pub use inspect::Inspection;
 pub use lease::{Lease, LeasePlace, LeaseTimes, Owner};
 pub use leftovers::{Leftover, leftovers};
+pub use metrics_writer::MetricsWriter;
 pub use outcome::FileMark;
 pub use records::*;
-pub use run_dir::{MetricsWriter, RunDir, UNFINISHED_MODEL};
+pub use run_dir::RunDir;
 pub use search_log::{OpenSearchLog, SearchFact, SearchLine, SearchLog};
 pub use tail::MetricsTail;
+pub use tensor_file::{NamedArray, write_arrays};
 
 /// A directory of runs. Opening it reads nothing and creates nothing.
 #[derive(Debug, Clone)]

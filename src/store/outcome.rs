@@ -88,17 +88,21 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Writes the summary of a run that left everything else in `directory`.
-    pub(super) fn write(path: &Path, summary: &RunSummary, directory: &Path) -> Result<(), StoreError> {
-        let outcome = |checksum| Self { summary: summary.clone(), files: FileMarks::new(), checksum };
-        let mut outcome = outcome(Some(String::new()));
-        outcome.files = marks(directory)?;
-        let text = |outcome: &Self| {
-            let text = serde_json::to_string_pretty(outcome);
-            text.map(|text| text + "\n").map_err(|error| damaged(path, error.to_string()))
-        };
-        outcome.checksum = Some(checksum(text(&outcome)?.as_bytes()));
-        write_atomic(path, text(&outcome)?.as_bytes())
+    /// What a run came to that left everything else in `directory`.
+    pub(super) fn of(summary: &RunSummary, directory: &Path) -> Result<Self, StoreError> {
+        Ok(Self { summary: summary.clone(), files: marks(directory)?, checksum: None })
+    }
+
+    /// Writes it, with the digest of its own text.
+    pub(super) fn write(mut self, path: &Path) -> Result<(), StoreError> {
+        self.checksum = Some(String::new());
+        self.checksum = Some(checksum(&self.to_text(path)?));
+        write_atomic(path, &self.to_text(path)?)
+    }
+
+    fn to_text(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| damaged(path, error.to_string()))?;
+        Ok((text + "\n").into_bytes())
     }
 
     /// Reads it; none where there is none.

@@ -15,6 +15,9 @@ pub enum RunState {
     Running,
     /// Stopped on request before its end.
     Interrupted,
+    /// Its worker died without a word. No worker writes this: it is what [`RunDir::state`](super::RunDir::state)
+    /// says of a status of `running` that nobody owns any more.
+    Killed,
     /// Trained to its last step and measured.
     Finished,
     /// Ended because the loss was no longer finite.
@@ -45,6 +48,7 @@ impl RunState {
             Self::Planned => "planned",
             Self::Running => "running",
             Self::Interrupted => "interrupted",
+            Self::Killed => "killed",
             Self::Finished => "finished",
             Self::Diverged => "diverged",
             Self::Failed => "failed",

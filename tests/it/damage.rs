@@ -149,3 +149,26 @@ fn a_damaged_status_of_a_run_that_is_not_done_stops_nothing() {
         remove(&run.join("summary.json"));
     }
 }
+
+#[test]
+fn a_killed_run_whose_checkpoint_is_damaged_is_set_aside() {
+    let place = Place::new(TINY);
+    place.succeeds(&["sweep", "tiny.toml"]);
+    let whole = results(&place);
+    let victim = place.runs()[0].clone();
+    // As a worker leaves it that was killed, on a disk that lost a byte.
+    let status = fs::read_to_string(victim.join("status.json")).expect("a status");
+    fs::write(victim.join("status.json"), status.replace("finished", "running")).expect("a status");
+    remove(&victim.join("summary.json"));
+    assert!(place.succeeds(&["ls", "tiny"]).contains("killed"));
+    assert!(
+        place.succeeds(&["show", &victim.file_name().expect("an id").to_string_lossy()]).contains("killed")
+    );
+    fs::create_dir(victim.join("checkpoint")).expect("a directory");
+    fs::write(victim.join("checkpoint/checkpoint.json"), "{").expect("a checkpoint");
+    let output = place.succeeds(&["verify", "--reset"]);
+    assert!(output.contains("set aside as") && output.contains("checkpoint.json"), "{output}");
+    assert!(!victim.exists());
+    place.succeeds(&["sweep", "tiny.toml"]);
+    assert!(results(&place) == whole);
+}

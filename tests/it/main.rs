@@ -15,6 +15,7 @@ mod identities;
 mod kernels;
 mod leases;
 mod old_stores;
+mod permissions;
 mod report;
 mod resume;
 mod runs;

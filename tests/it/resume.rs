@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kdx::distill::Outcome;
 use kdx::spec::{PathList, Precision, RunConfig, SignalKind};
-use kdx::store::{MetricRow, RunSummary};
+use kdx::store::{HeldRun, MetricRow, RunSummary};
 
 use crate::runs::{Bench, Seen, golden_config};
 use crate::support::{golden, job};
@@ -198,21 +198,22 @@ fn a_checkpoint_that_cannot_be_written_costs_nothing() {
     let bench = Bench::new();
     bench.record(config.clone());
     // A file where its directory should be, put there once the run has begun.
-    struct Block<'a>(&'a Bench);
+    struct Block<'a>(&'a HeldRun);
     impl kdx::distill::Observer for Block<'_> {
         fn started(&mut self, _total_steps: u64, _parameters: u64) {}
         fn metric(&mut self, _row: &MetricRow, _tokens_per_second: f64) {
-            let path = self.0.dir.checkpoint().path().to_owned();
+            let path = self.0.checkpoint().path().to_owned();
             if path.is_dir() {
-                self.0.dir.checkpoint().remove().unwrap();
+                self.0.remove_checkpoint().unwrap();
                 fs::write(path, "").unwrap();
             }
         }
     }
     let record = bench.dir.record().unwrap();
     let cache = bench.cache();
-    let job = job(&record, &bench.dir, &cache, burn::tensor::Device::flex());
-    let outcome = kdx::distill::train(&job, &mut Block(&bench), &Interrupt::new());
+    let held = bench.hold();
+    let job = job(&record, &held, &cache, burn::tensor::Device::flex());
+    let outcome = kdx::distill::train(&job, &mut Block(&held), &Interrupt::new());
     let Ok(Outcome::Finished(summary)) = outcome else { panic!("{outcome:?}") };
     assert!(bench.dir.checkpoint().path().is_file());
     assert!(left(&bench, &summary) == whole);
@@ -260,28 +261,26 @@ fn a_sweep_that_is_killed_goes_on_from_its_checkpoints_to_the_same_bytes() {
         }
     }
     sweep.wait().expect("the dispatcher is gone");
-    let interrupted = checkpoints();
-    assert!(!interrupted.is_empty());
+    let killed = checkpoints();
+    assert!(!killed.is_empty());
     // A process that was just killed may hold its lock for a moment.
-    wait_for("the interruption to be seen", || {
-        place.succeeds(&["ls", "tiny"]).contains("interrupted at step")
-    });
-    let id = interrupted[0].file_name().expect("an id").to_string_lossy().into_owned();
+    wait_for("the kill to be seen", || place.succeeds(&["ls", "tiny"]).contains("killed at step"));
+    let id = killed[0].file_name().expect("an id").to_string_lossy().into_owned();
     let show = place.succeeds(&["show", &id]);
     assert!(show.contains("checkpoint    at step"), "{show}");
 
     // As a kill while the model is written would leave it.
-    let unfinished = interrupted[0].join(".kdx-model-x");
+    let unfinished = killed[0].join(".kdx-model-x");
     fs::create_dir(&unfinished).expect("a directory");
     let text = place.succeeds(&["sweep", "tiny.toml"]);
     assert!(text.contains("resumed at step"), "{text}");
     assert!(!unfinished.exists());
     assert!(results(&place) == results(&undisturbed));
     assert!(checkpoints().is_empty());
-    assert!(!interrupted[0].join("checkpoint").exists());
-    let log = fs::read_to_string(interrupted[0].join("log.txt")).expect("a log");
+    assert!(!killed[0].join("checkpoint").exists());
+    let log = fs::read_to_string(killed[0].join("log.txt")).expect("a log");
     assert!(log.contains("resumed at step"), "{log}");
-    assert_eq!(json(&interrupted[0].join("status.json"))["attempt"], 2);
+    assert_eq!(json(&killed[0].join("status.json"))["attempt"], 2);
 }
 
 #[test]

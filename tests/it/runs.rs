@@ -12,7 +12,7 @@ use kdx::spec::{
     FORMAT_VERSION, LossKind, PathList, Precision, RunConfig, RunId, RunRecord, RunSpec, ScheduleConfig,
     ScheduleKind, SignalKind, Stage, TeacherConfig, TrainConfig,
 };
-use kdx::store::{MetricRow, RunDir, RunState, RunStatus, RunSummary, Split};
+use kdx::store::{HeldRun, MetricRow, RunDir, RunState, RunStatus, RunSummary, Split};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -117,6 +117,11 @@ impl Bench {
         record
     }
 
+    /// What a worker does before it trains.
+    pub fn hold(&self) -> HeldRun {
+        self.dir.try_acquire().unwrap().unwrap()
+    }
+
     pub fn run(&self, config: RunConfig) -> (Result<Outcome, distill::DistillError>, Seen) {
         let mut seen = Seen::default();
         let outcome = self.observed(config, &mut seen, &Interrupt::new());
@@ -131,7 +136,8 @@ impl Bench {
     ) -> Result<Outcome, distill::DistillError> {
         let record = self.record(config);
         let cache = self.cache();
-        let job = job(&record, &self.dir, &cache, device());
+        let held = self.hold();
+        let job = job(&record, &held, &cache, device());
         distill::train(&job, seen, stop)
     }
 }
@@ -304,7 +310,8 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
     config.optimizer.learning_rate = 1e-2;
     let record = teacher.record(config);
     let cache = teacher.cache();
-    let teaching = job(&record, &teacher.dir, &cache, Device::flex());
+    let held = teacher.hold();
+    let teaching = job(&record, &held, &cache, Device::flex());
     let taught = finished(distill::train(&teaching, &mut Seen::default(), &Interrupt::new()));
 
     for kind in [LossKind::ForwardKl, LossKind::None] {
@@ -314,7 +321,8 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
         config.teacher =
             Some(TeacherConfig { path: Some(teacher.dir.model_dir()), ..TeacherConfig::default() });
         let record = bench.record(config);
-        let job = job(&record, &bench.dir, &cache, Device::flex());
+        let held = bench.hold();
+        let job = job(&record, &held, &cache, Device::flex());
         let summary = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
         assert_eq!(summary.teacher_parameters, Some(taught.parameters));
         let (found, expected) = (summary.teacher_validation.unwrap(), taught.validation.clone().unwrap());
@@ -449,7 +457,7 @@ fn a_run_that_is_not_done_takes_up_a_changed_record() {
         updated: String::new(),
         reason: None,
     };
-    bench.dir.write_status(&status).unwrap();
+    bench.hold().write_status(&status).unwrap();
     bench.record(signal(SignalKind::Hidden));
     assert_eq!(recorded(), SignalKind::Online);
 }

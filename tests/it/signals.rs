@@ -183,7 +183,8 @@ pub fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     let mut impatient = Impatient { stop: Arc::clone(&stop), after: 1 };
     let record = parts.record(long(&parts));
     let cache = parts.cache();
-    let job = job(&record, &parts.dir, &cache, device());
+    let held = parts.hold();
+    let job = job(&record, &held, &cache, device());
     assert_eq!(kdx::distill::train(&job, &mut impatient, &stop).unwrap(), Outcome::Interrupted);
     assert_eq!((signals(&parts, "partial").len(), signals(&parts, "bin").len()), (1, 0));
 

@@ -35,7 +35,7 @@ impl Dispatcher<'_> {
                 }
             }
             End::Lost(_) | End::Failed { .. } if self.stopping => {
-                self.settle(index, RunState::Interrupted, None);
+                self.settle(index, RunState::Killed, None);
             }
             End::Lost(reason) => {
                 let row = self.rows.free(index);

@@ -7,8 +7,8 @@ use crate::store::{FORMAT_VERSION, RunDir, RunState, RunStatus, RunSummary, Spli
 /// Writes that a run is stopped, why, and how far it came. Its checkpoint stays: without the search, or with
 /// another one, it goes on from there. Nothing is written about a run that another process works on.
 pub(in crate::schedule) fn record_stop(job: &Job, store: &Store, reason: &str) -> Result<(), StoreError> {
-    let Some(dir) = job.dir(store).try_acquire()? else { return Ok(()) };
-    let status = dir.status()?;
+    let Some(held) = job.dir(store).try_acquire()? else { return Ok(()) };
+    let status = held.status()?;
     let is_known = |status: &RunStatus| {
         status.state.is_done()
             || (status.state == RunState::Stopped && status.reason.as_deref() == Some(reason))
@@ -16,7 +16,7 @@ pub(in crate::schedule) fn record_stop(job: &Job, store: &Store, reason: &str) -
     if status.as_ref().is_some_and(is_known) {
         return Ok(());
     }
-    dir.write_summary(&summary(job, &dir)?)?;
+    held.write_summary(&summary(job, &held)?)?;
     let now = timestamp();
     let status = status.unwrap_or(RunStatus {
         format_version: FORMAT_VERSION,
@@ -30,7 +30,7 @@ pub(in crate::schedule) fn record_stop(job: &Job, store: &Store, reason: &str) -
         reason: None,
     });
     let reason = Some(reason.to_owned());
-    dir.write_status(&RunStatus { state: RunState::Stopped, updated: now, reason, ..status })
+    held.write_status(&RunStatus { state: RunState::Stopped, updated: now, reason, ..status })
 }
 
 /// What the run has come to, by its checkpoint, or by its last measurement where it has none.

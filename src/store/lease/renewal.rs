@@ -115,7 +115,7 @@ impl Lease {
 
     /// As if the last renewal were long ago.
     #[cfg(test)]
-    pub(super) fn distrust(&self) {
+    pub(in crate::store) fn distrust(&self) {
         *lock(&self.held.standing) = Standing::Held(Renewed(Instant::now(), SystemTime::UNIX_EPOCH));
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kdx::distill::Job;
 use kdx::spec::{ModelSource, RunRecord};
-use kdx::store::RunDir;
+use kdx::store::HeldRun;
 
 /// The repository: `KDX_TEST_ROOT`, for a test binary that was built elsewhere, or where this one was built.
 pub fn root() -> PathBuf {
@@ -28,7 +28,7 @@ pub fn golden(name: &str) -> PathBuf {
 }
 
 /// A job whose models are all in directories.
-pub fn job<'a>(record: &'a RunRecord, dir: &'a RunDir, cache_dir: &'a Path, device: Device) -> Job<'a> {
+pub fn job<'a>(record: &'a RunRecord, dir: &'a HeldRun, cache_dir: &'a Path, device: Device) -> Job<'a> {
     let stage = record.spec.stage();
     let directory = |model: &ModelSource| model.directory().map(Path::to_owned);
     Job {

@@ -7,7 +7,7 @@ use kdx::spec::{
     RunSpec, Stage,
 };
 use kdx::store::{
-    Evaluation, ExperimentRecord, MetricRow, RunDir, RunState, RunStatus, RunSummary, Split, Store,
+    Evaluation, ExperimentRecord, HeldRun, MetricRow, RunDir, RunState, RunStatus, RunSummary, Split, Store,
 };
 use serde_json::{Map, Value, json};
 
@@ -122,7 +122,8 @@ impl Sweep {
             End::Running => RunState::Interrupted,
             End::Planned => RunState::Planned,
         };
-        dir.write_status(&RunStatus {
+        let held = dir.try_acquire().unwrap().unwrap();
+        held.write_status(&RunStatus {
             format_version: FORMAT_VERSION,
             state,
             attempt: if end == End::Failed { 2 } else { 1 },
@@ -144,10 +145,10 @@ impl Sweep {
             End::Failed => 40,
             _ => STEPS,
         };
-        write_metrics(&dir, &config, hard_loss, last, end == End::Diverged, has_teacher);
+        write_metrics(&held, &config, hard_loss, last, end == End::Diverged, has_teacher);
         if matches!(end, End::Finished | End::Diverged | End::Damaged) {
             let validation = (end != End::Diverged).then(|| evaluation(hard_loss, has_teacher));
-            dir.write_summary(&summary(&config, last, validation, end == End::Diverged)).unwrap();
+            held.write_summary(&summary(&config, last, validation, end == End::Diverged)).unwrap();
         }
         if end == End::Damaged {
             std::fs::write(dir.path().join("summary.json"), b"{ cut short").unwrap();
@@ -171,7 +172,8 @@ impl Sweep {
             inputs: Default::default(),
         })
         .unwrap();
-        dir.write_status(&RunStatus {
+        let held = dir.try_acquire().unwrap().unwrap();
+        held.write_status(&RunStatus {
             format_version: FORMAT_VERSION,
             state: RunState::Finished,
             attempt: 1,
@@ -186,7 +188,7 @@ impl Sweep {
         let mut found = summary(&config, STEPS, Some(evaluation(TEACHER_LOSS, false)), false);
         (found.parameters, found.teacher_parameters, found.teacher_validation) = (TEACHER_SIZE, None, None);
         found.wall_seconds = 250.0;
-        dir.write_summary(&found).unwrap();
+        held.write_summary(&found).unwrap();
     }
 
     fn write_experiment(&self) {
@@ -296,8 +298,8 @@ fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diver
     }
 }
 
-fn write_metrics(dir: &RunDir, config: &RunConfig, end: f64, last: u64, diverges: bool, has_teacher: bool) {
-    let mut writer = dir.metrics_writer().unwrap();
+fn write_metrics(held: &HeldRun, config: &RunConfig, end: f64, last: u64, diverges: bool, has_teacher: bool) {
+    let mut writer = held.begin_metrics().unwrap();
     let text = serde_json::to_string(config).unwrap();
     let at = |step: u64| end - 0.05 + (8.3 - end) * (-(step as f64) / 22.0).exp();
     for step in 1..=last {

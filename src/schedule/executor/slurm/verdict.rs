@@ -44,7 +44,7 @@ pub fn judge(evidence: &Evidence, exit: impl FnOnce() -> Option<String>) -> Judg
             return Judgement::Settle(*state, reason.clone());
         }
         Some((RunState::Interrupted | RunState::Paused | RunState::Stopped, _)) => true,
-        Some((RunState::Running | RunState::Planned, _)) | None => false,
+        Some((RunState::Running | RunState::Killed | RunState::Planned, _)) | None => false,
     };
     if !is_stopped {
         // A task that finds its run taken ends well; one that is forgotten may still run.
