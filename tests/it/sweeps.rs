@@ -289,6 +289,37 @@ fn an_interrupt_stops_in_good_order_and_says_how_to_continue() {
 }
 
 #[test]
+fn a_second_interrupt_ends_a_worker_at_once_and_its_run_is_killed_not_interrupted() {
+    let place = endless();
+    let sweep = place
+        .command(&["sweep", "tiny.toml", "--jobs", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kdx starts");
+    wait_for("a run to begin", || begun(&place));
+    let runs = place.runs("students");
+    let run = runs.iter().find(|run| state(run) == "running").expect("a run");
+    // It cannot hear that it should stop.
+    let worker = json(&run.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
+    signal(worker, rustix::process::Signal::STOP);
+    signal(sweep.id(), rustix::process::Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(sweep.id(), rustix::process::Signal::INT);
+    let output = sweep.wait_with_output().expect("kdx ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("1 killed") && text.contains("the same command continues"), "{text}");
+    let id = run.file_name().and_then(|name| name.to_str()).expect("an id");
+    let ls = place.succeeds(&["ls", "tiny"]);
+    assert!(ls.lines().any(|line| line.contains(id) && line.contains("killed")), "{ls}");
+    assert!(place.succeeds(&["show", id]).contains("state         killed"));
+    assert!(place.kdx(&["report", "tiny"]).status.success());
+    let page = fs::read_to_string(place.path().join("reports/tiny/summary.md")).expect("a page");
+    assert!(page.contains("1 killed"), "{page}");
+}
+
+#[test]
 fn workers_stop_when_their_dispatcher_is_killed() {
     let place = endless();
     let mut sweep = place

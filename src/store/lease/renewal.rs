@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{LeasePlace, LeaseTimes, decode, holds, is_gone};
+use super::place::LeasePlace;
+use super::record::{decode, holds, is_gone, read};
+use super::times::LeaseTimes;
 use crate::store::error::StoreError;
 use crate::thread_log::carried;
 
@@ -224,7 +226,7 @@ impl Held {
     /// Who has the place now, in words.
     fn successor(&self, generation: Option<u64>) -> String {
         let generation = generation.unwrap_or(self.generation);
-        let found = super::read(&self.place.path(generation)).ok().flatten();
+        let found = read(&self.place.path(generation)).ok().flatten();
         match found.and_then(|(content, _)| decode(&content)) {
             Some(record) => record.owner().to_string(),
             None => "another process, which is done with it".to_owned(),

@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use super::record::Record;
 use super::*;
+use crate::store::error::StoreError;
 
 fn times(milliseconds: u64) -> LeaseTimes {
     LeaseTimes { length: Duration::from_millis(milliseconds) }
