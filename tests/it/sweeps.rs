@@ -298,7 +298,7 @@ fn a_second_interrupt_ends_a_worker_at_once_and_its_run_is_killed_not_interrupte
         .spawn()
         .expect("kdx starts");
     wait_for("a run to begin", || begun(&place));
-    let runs = place.runs("students");
+    let runs = place.runs();
     let run = runs.iter().find(|run| state(run) == "running").expect("a run");
     // It cannot hear that it should stop.
     let worker = json(&run.join("status.json"))["pid"].as_u64().expect("a process id") as u32;
