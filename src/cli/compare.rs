@@ -19,8 +19,9 @@ pub struct Args {
     /// What to judge: the same kinds. Its `[compare]` holds the tolerances.
     #[arg(value_name = "HEAD")]
     head: String,
-    /// Compare this column of the runs table; may be repeated [default: those of `[compare]`].
-    #[arg(long = "metric", value_name = "COLUMN")]
+    /// Compare this metric, by its name or its column of the runs table; may be repeated [default: those of
+    /// `[compare]`].
+    #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
     /// Allow this worsening, as a fraction of base's value.
     #[arg(long, value_name = "FRACTION")]
@@ -28,7 +29,7 @@ pub struct Args {
     /// Allow this worsening, in the metric's own unit; the larger allowance counts.
     #[arg(long, value_name = "AMOUNT")]
     absolute: Option<f64>,
-    /// Which direction is better [default: that of `[compare]`, else known by the column's name].
+    /// Which direction is better [default: that of `[compare]`, else what is known of the metric].
     #[arg(long, value_enum, value_name = "DIRECTION")]
     better: Option<Direction>,
     /// Confidence that a difference must reach to count, where several seeds allow a test.

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::{Global, text};
 use crate::schedule::point_label;
+use crate::spec::metric;
 use crate::store::{
-    ExperimentRecord, Inspection, NeededRun, PlannedRun, RunDir, RunState, Store, StoreError,
+    Evaluation, ExperimentRecord, Inspection, NeededRun, PlannedRun, RunDir, RunState, Store, StoreError,
 };
 
 /// Arguments of `kdx ls`.
@@ -82,12 +83,32 @@ fn runs(store: &Store, experiment: &ExperimentRecord) -> Result<(String, Vec<Sto
     let (mut rows, mut damaged) = (Vec::new(), Vec::new());
     let all: Vec<_> = all.collect();
     let inspected = all.par_iter().map(|(_, dir, _)| dir.inspect()).collect::<Result<Vec<_>, _>>()?;
+    let metrics = find_metrics(&inspected);
     for ((label, dir, id), inspection) in all.into_iter().zip(inspected) {
-        rows.push(row(label, &dir, &id.0, &inspection)?);
+        rows.push(row(label, &dir, &id.0, &metrics, &inspection)?);
         damaged.extend(inspection.damage);
     }
-    let heading = ["run", "state", "what", "hard loss", "perplexity", "soft loss", "agreement", "time"];
+    let titles: Vec<String> = metrics.iter().map(|name| metric::title(name)).collect();
+    let mut heading = vec!["run", "state", "what"];
+    heading.extend(titles.iter().map(String::as_str));
+    heading.push("time");
     Ok((text::table(heading, rows), damaged))
+}
+
+/// The metrics that the runs were measured by, in their order; the hard loss also where none was yet.
+fn find_metrics(inspected: &[Inspection]) -> Vec<String> {
+    let evaluations = inspected.iter().filter_map(validation);
+    let names = evaluations.flat_map(|evaluation| evaluation.values.iter().map(|(name, _)| name.to_owned()));
+    let mut names: Vec<String> = names.chain([metric::ranking().name.to_owned()]).collect();
+    names.sort_by(|a, b| metric::rank(a).cmp(&metric::rank(b)));
+    names.dedup();
+    names
+}
+
+/// What a run came to. One that goes on after it was stopped has come further than its summary says.
+fn validation(inspection: &Inspection) -> Option<&Evaluation> {
+    let summary = inspection.summary.as_ref().filter(|_| inspection.state.is_settled());
+    summary.and_then(|summary| summary.validation.as_ref())
 }
 
 /// The state, with the step from which a run goes on that was begun.
@@ -114,18 +135,22 @@ fn standing(dir: &RunDir, inspection: &Inspection) -> Result<String, StoreError>
     Ok(format!("{}{step}", state.as_str()))
 }
 
-fn row(label: String, dir: &RunDir, id: &str, inspection: &Inspection) -> Result<[String; 8], StoreError> {
-    // A run that goes on after it was stopped has come further than that.
+fn row(
+    label: String,
+    dir: &RunDir,
+    id: &str,
+    metrics: &[String],
+    inspection: &Inspection,
+) -> Result<Vec<String>, StoreError> {
+    let dash = || "–".to_owned();
+    let evaluation = validation(inspection);
+    let value = |name: &String| {
+        let value = evaluation.and_then(|e| Some(text::write_measured(&e.info(name), e.value(name)?)));
+        value.unwrap_or_else(dash)
+    };
     let summary = inspection.summary.as_ref().filter(|_| inspection.state.is_settled());
-    let validation = summary.and_then(|s| s.validation.as_ref());
-    Ok([
-        id.to_owned(),
-        standing(dir, inspection)?,
-        label,
-        text::figure(validation.map(|v| v.hard_loss)),
-        text::figure(validation.map(|v| v.perplexity)),
-        text::figure(validation.and_then(|v| v.soft_loss)),
-        text::figure(validation.and_then(|v| v.agreement)),
-        summary.map_or("–".to_owned(), |s| text::duration(s.wall_seconds)),
-    ])
+    let mut cells = vec![id.to_owned(), standing(dir, inspection)?, label];
+    cells.extend(metrics.iter().map(value));
+    cells.push(summary.map_or_else(dash, |summary| text::duration(summary.wall_seconds)));
+    Ok(cells)
 }

@@ -7,7 +7,7 @@ use miette::IntoDiagnostic;
 
 use super::{Global, text};
 use crate::spec::{Purpose, RunId};
-use crate::store::{Evaluation, RunDir, RunState, RunSummary, Split, Store};
+use crate::store::{RunDir, RunState, RunSummary, Split, Store};
 
 /// Arguments of `kdx show`.
 #[derive(Debug, clap::Args)]
@@ -103,25 +103,14 @@ fn describe_summary(summary: &RunSummary, line: &mut impl FnMut(&str, String)) {
     if let Some(step) = summary.diverged_at {
         line("diverged", format!("at step {step}"));
     }
-    let words = |evaluation: &Evaluation| {
-        let mut words =
-            format!("hard loss {:.4}, perplexity {:.3}", evaluation.hard_loss, evaluation.perplexity);
-        if let Some(soft_loss) = evaluation.soft_loss {
-            words += &format!(", soft loss {soft_loss:.4}");
-        }
-        if let Some(agreement) = evaluation.agreement {
-            words += &format!(", agreement {:.2} %", 100.0 * agreement);
-        }
-        format!("{words}, accuracy {:.2} %", 100.0 * evaluation.accuracy)
-    };
     if let Some(evaluation) = &summary.validation {
-        line("held out", words(evaluation));
+        line("held out", text::describe_evaluation(evaluation));
     }
     if let Some(best) = summary.best {
         line("best", format!("hard loss {:.4} at step {}, kept in best/", best.hard_loss, best.step));
     }
     if let Some(evaluation) = &summary.teacher_validation {
-        line("its teacher", words(evaluation));
+        line("its teacher", text::describe_evaluation(evaluation));
     }
 }
 

@@ -5,6 +5,8 @@ use std::io::Write;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use crate::schedule::Job;
+use crate::spec::metric::{self, FRACTION, MetricInfo};
+use crate::store::Evaluation;
 
 /// Prints to standard output. A reader that went away, as in `kdx ls | head`, is no error.
 pub fn print(text: &str) {
@@ -26,10 +28,12 @@ pub fn warn(text: &str) {
 }
 
 /// A table with a heading row; columns whose cells are all numbers stand to the right.
-pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
-    let right: [bool; N] = std::array::from_fn(|column| {
-        rows.iter().all(|row| row[column].starts_with(|c: char| c.is_ascii_digit() || c == '–' || c == '-'))
-    });
+pub fn table<'a>(heading: impl AsRef<[&'a str]>, rows: Vec<impl AsRef<[String]>>) -> String {
+    let heading = heading.as_ref();
+    let is_number = |text: &String| text.starts_with(|c: char| c.is_ascii_digit() || c == '–' || c == '-');
+    let right: Vec<bool> = (0..heading.len())
+        .map(|column| rows.iter().all(|row| row.as_ref().get(column).is_none_or(is_number)))
+        .collect();
     let cell = |column: usize, text: &str| {
         let alignment = if right[column] { CellAlignment::Right } else { CellAlignment::Left };
         Cell::new(text).set_alignment(alignment)
@@ -38,7 +42,7 @@ pub fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> Stri
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heading.iter().enumerate().map(|(column, text)| cell(column, text)));
     for row in &rows {
-        table.add_row(row.iter().enumerate().map(|(column, text)| cell(column, text)));
+        table.add_row(row.as_ref().iter().enumerate().map(|(column, text)| cell(column, text)));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
@@ -75,9 +79,17 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A figure with four decimals, or a dash.
-pub fn figure(value: Option<f64>) -> String {
-    value.map_or("–".to_owned(), |v| format!("{v:.4}"))
+/// A value of a metric: a fraction as a percentage, anything else with four decimals.
+pub fn write_measured(info: &MetricInfo, value: f64) -> String {
+    if info.unit == FRACTION { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") }
+}
+
+/// What an evaluation holds, in words: `hard loss 1.2345, agreement 61.23 %`.
+pub fn describe_evaluation(evaluation: &Evaluation) -> String {
+    let words = |(name, value): (&str, f64)| {
+        format!("{} {}", metric::title(name), write_measured(&evaluation.info(name), value))
+    };
+    evaluation.values.ordered().into_iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 /// `1 run`, `3 runs`.
@@ -123,7 +135,8 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right() {
-        let text = table(["name", "n"], vec![["a".into(), "5".into()], ["b".into(), "10".into()]]);
+        let rows = [["a", "5"], ["b", "10"]].map(|row| row.map(str::to_owned));
+        let text = table(["name", "n"], rows.to_vec());
         assert_eq!(text, " name   n\n a      5\n b     10\n");
     }
 }

@@ -40,14 +40,21 @@ pub enum CompareError {
     },
     /// A table lacks a column.
     #[error("{side} has no column {}", quoted(missing))]
-    #[diagnostic(help("it has: {found}"))]
+    #[diagnostic(help("{advice}"))]
     NoColumn {
         /// The side.
         side: String,
         /// The columns that are missing.
         missing: Vec<String>,
-        /// The columns that are there.
-        found: String,
+        /// A column that may be meant, or all that are there.
+        advice: String,
+    },
+    /// Nobody says which direction of a metric is better.
+    #[error("which direction of `{metric}` is better is not known")]
+    #[diagnostic(help("`--better lower` or `--better higher` says it, or `better` in `[compare.metrics]`"))]
+    NoDirection {
+        /// The column of the runs table.
+        metric: String,
     },
     /// A column that should hold numbers does not.
     #[error("column `{column}` of {side} holds {found}, not numbers")]

@@ -16,8 +16,11 @@ mod verdict;
 use polars::prelude::DataType;
 use serde::Serialize;
 
+use crate::experiment::suggest::find_nearest;
 use crate::report::cell::{numbers, texts};
-use crate::spec::{Better, CompareConfig, Tolerance};
+use crate::report::columns::name_held_out;
+use crate::spec::metric::find;
+use crate::spec::{Better, CompareConfig};
 
 pub use error::CompareError;
 pub use source::{Side, Source};
@@ -26,7 +29,8 @@ pub use verdict::{Metric, Row, Verdict};
 /// What replaces the tolerances of head.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    /// Columns of the runs table to compare; all that have tolerances, if empty.
+    /// Metrics to compare, by their names or their columns of the runs table; if empty, all that have
+    /// tolerances.
     pub metrics: Vec<String>,
     /// Allowed worsening as a fraction of base's value.
     pub relative: Option<f64>,
@@ -74,11 +78,15 @@ impl Comparison {
 pub fn compare(base: &Source, head: &Source, overrides: &Overrides) -> Result<Comparison, CompareError> {
     let (base, head) = (base.read()?, head.read()?);
     let config = head.compare.as_ref().or(base.compare.as_ref()).cloned().unwrap_or_default();
-    let (metrics, confidence) = settings(config, overrides)?;
-    let names: Vec<String> = metrics.iter().map(|metric| metric.name.clone()).collect();
+    let confidence = choose_confidence(&config, overrides)?;
+    let names = choose_columns(&config, overrides, [&base, &head]);
     for side in [&base, &head] {
         check_columns(side, &names)?;
     }
+    let metrics: Vec<Metric> = names
+        .iter()
+        .map(|name| choose_tolerance(name, &config, overrides, [&head, &base]))
+        .collect::<Result<_, _>>()?;
     check_figures(&base, &names)?;
     let pairing = pairing::pair(&base, &head, &names, &overrides.ignored)?;
     let mut rows: Vec<Row> =
@@ -99,7 +107,7 @@ pub fn compare(base: &Source, head: &Source, overrides: &Overrides) -> Result<Co
     Ok(Comparison { base: base.name, head: head.name, confidence, metrics, rows, notes })
 }
 
-fn settings(config: CompareConfig, overrides: &Overrides) -> Result<(Vec<Metric>, f64), CompareError> {
+fn choose_confidence(config: &CompareConfig, overrides: &Overrides) -> Result<f64, CompareError> {
     for (what, value) in [("--relative", overrides.relative), ("--absolute", overrides.absolute)] {
         if let Some(found) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
             return Err(CompareError::Setting { what, found, expected: "a number of at least 0" });
@@ -110,30 +118,46 @@ fn settings(config: CompareConfig, overrides: &Overrides) -> Result<(Vec<Metric>
         let expected = "a number between 0 and 1, both excluded";
         return Err(CompareError::Setting { what: "the confidence", found: confidence, expected });
     }
-    let names: Vec<String> = match overrides.metrics.as_slice() {
-        [] => config.metrics.keys().cloned().collect(),
-        chosen => chosen.to_vec(),
-    };
-    let metric = |name: String| {
-        let known = config.metrics.get(&name).copied();
-        let mut tolerance =
-            known.unwrap_or(Tolerance { better: usual_direction(&name), ..Tolerance::default() });
-        tolerance.relative = overrides.relative.unwrap_or(tolerance.relative);
-        tolerance.absolute = overrides.absolute.unwrap_or(tolerance.absolute);
-        tolerance.better = overrides.better.unwrap_or(tolerance.better);
-        Metric { name, tolerance }
-    };
-    Ok((names.into_iter().map(metric).collect(), confidence))
+    Ok(confidence)
 }
 
-/// The direction of a metric that nobody gave a tolerance: losses, times and memory are better when
-/// they are lower.
-fn usual_direction(metric: &str) -> Better {
-    let last = metric.rsplit('/').next().unwrap_or(metric);
-    match last {
-        "agreement" | "accuracy" | "tokens_per_second" => Better::Higher,
-        _ => Better::Lower,
-    }
+/// The columns that are compared: those that are asked for, else all that have tolerances. A metric may be
+/// asked for by its name alone: `accuracy` is `validation/accuracy` where no column has that name.
+fn choose_columns(config: &CompareConfig, overrides: &Overrides, sides: [&Side; 2]) -> Vec<String> {
+    let asked: Vec<&String> = match overrides.metrics.as_slice() {
+        [] => config.metrics.keys().collect(),
+        chosen => chosen.iter().collect(),
+    };
+    let is_column = |name: &str| sides.iter().any(|side| side.runs.column(name).is_ok());
+    let column = |name: &String| {
+        let long = name_held_out(name);
+        if !is_column(name) && is_column(&long) { long } else { name.clone() }
+    };
+    asked.into_iter().map(column).collect()
+}
+
+/// What a column is judged by. Its direction is the one that is asked for, else that of its tolerance, else
+/// what is known of the metric.
+fn choose_tolerance(
+    name: &str,
+    config: &CompareConfig,
+    overrides: &Overrides,
+    sides: [&Side; 2],
+) -> Result<Metric, CompareError> {
+    let tolerance = config.metrics.iter().find(|(key, _)| *key == name || name_held_out(key) == name);
+    let tolerance = tolerance.map(|(_, tolerance)| *tolerance).unwrap_or_default();
+    let own = name.split_once('/').map_or(name, |(_, own)| own);
+    let known = || {
+        let registered = find(name).map(|metric| metric.better);
+        registered.or_else(|| sides.iter().find_map(|side| side.metrics.get(own)?.better))
+    };
+    let better = overrides.better.or(tolerance.better).or_else(known);
+    Ok(Metric {
+        name: name.to_owned(),
+        relative: overrides.relative.unwrap_or(tolerance.relative),
+        absolute: overrides.absolute.unwrap_or(tolerance.absolute),
+        better: better.ok_or_else(|| CompareError::NoDirection { metric: name.to_owned() })?,
+    })
 }
 
 fn check_columns(side: &Side, metrics: &[String]) -> Result<(), CompareError> {
@@ -142,7 +166,15 @@ fn check_columns(side: &Side, metrics: &[String]) -> Result<(), CompareError> {
     let missing: Vec<String> = needed.filter(|name| !has(name)).map(str::to_owned).collect();
     if !missing.is_empty() {
         let found: Vec<&str> = side.runs.get_column_names().into_iter().map(|name| name.as_str()).collect();
-        return Err(CompareError::NoColumn { side: side.name.clone(), missing, found: found.join(", ") });
+        let near = |name: &String| {
+            let column = if name.contains('/') { name.clone() } else { name_held_out(name) };
+            find_nearest(&column, found.iter().copied().filter(|found| found.contains('/')))
+        };
+        let advice = match missing.iter().filter(|name| metrics.contains(name)).find_map(near) {
+            Some(near) => format!("did you mean `{near}`? `kdx report` writes all columns into runs.csv"),
+            None => format!("it has: {}", found.join(", ")),
+        };
+        return Err(CompareError::NoColumn { side: side.name.clone(), missing, advice });
     }
     let all_numbers = metrics.iter().map(String::as_str).chain(["seed"]);
     for name in all_numbers {

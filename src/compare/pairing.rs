@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use polars::prelude::*;
 
-use super::CompareError;
+use super::error::CompareError;
 use super::source::Side;
 use crate::report::cell::{Cell, texts};
-use crate::report::collect::{NO_SOFT_LOSS, SEED};
+use crate::report::columns::{KIND, NO_SOFT_LOSS, SEED, is_configuration_column};
 use crate::report::grid::{below_common_directory, brief_name, label};
-use crate::report::relevance::{KIND, has_place};
-use crate::report::tables::{PATH_KEYS, is_configuration_column};
+use crate::report::relevance::has_place;
+use crate::spec::PATH_KEYS;
 
 /// A configuration with its runs on both sides.
 #[derive(Debug)]

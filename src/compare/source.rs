@@ -1,14 +1,16 @@
 //! Where the runs of one side come from.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
 use polars_io::prelude::{CsvReadOptions, ParquetReader, SerReader};
 
-use super::CompareError;
-use crate::report::{self, MANIFEST, Manifest};
+use super::error::CompareError;
+use crate::report::{self, MANIFEST, Manifest, measure};
 use crate::spec::CompareConfig;
+use crate::spec::metric::MetricInfo;
 use crate::store::Store;
 
 /// Where the runs of one side come from.
@@ -36,6 +38,8 @@ pub struct Side {
     pub runs: DataFrame,
     /// Its tolerances, where they are known.
     pub compare: Option<CompareConfig>,
+    /// What its runs say about metrics that are not registered, by name, where that is known.
+    pub metrics: BTreeMap<String, MetricInfo>,
     /// Runs that cannot be read, with what is wrong.
     pub damaged: Vec<(String, String)>,
 }
@@ -85,6 +89,7 @@ impl Source {
                     name: name.clone(),
                     runs,
                     damaged: damaged.collect(),
+                    metrics: measure::collect_declared(&collected.runs),
                     compare: Some(collected.experiment.compare),
                 }
             }
@@ -107,7 +112,8 @@ impl Source {
     fn read_file(path: &Path, name: String) -> Result<Side, CompareError> {
         let manifest = path.parent().map(Manifest::read).transpose()?.flatten();
         let runs = read_table(path, manifest.as_ref())?;
-        Ok(Side { name, runs, compare: manifest.map(|manifest| manifest.compare), damaged: Vec::new() })
+        let (compare, metrics) = manifest.map(|manifest| (manifest.compare, manifest.metrics)).unzip();
+        Ok(Side { name, runs, compare, metrics: metrics.unwrap_or_default(), damaged: Vec::new() })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::pairing::{Pair, PairedRun};
 use crate::report::format;
 use crate::report::statistics::{Difference, Sample, Seeded, by_seed, difference};
-use crate::spec::{Better, Tolerance};
+use crate::spec::Better;
 
 /// What became of a configuration, or of one of its metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -74,9 +74,12 @@ pub struct Row {
 pub struct Metric {
     /// The column of the runs table.
     pub name: String,
-    /// How much worse it may get.
-    #[serde(flatten)]
-    pub tolerance: Tolerance,
+    /// Allowed worsening as a fraction of base's value.
+    pub relative: f64,
+    /// Allowed worsening in the metric's own unit; the larger of the two allowances counts.
+    pub absolute: f64,
+    /// Which direction is better.
+    pub better: Better,
 }
 
 /// The verdicts on a configuration. None where neither side has finished runs: nothing was lost.
@@ -189,10 +192,9 @@ fn judge_metric(pair: &Pair, index: usize, metric: &Metric, confidence: f64) -> 
             (false, _) => Some(row(Verdict::Missing, "head has no figure".to_owned())),
         };
     };
-    let tolerance = metric.tolerance;
     let base_mean = sample(&base)?.mean;
-    let allowed = (tolerance.relative * base_mean.abs()).max(tolerance.absolute);
-    let worsening = match tolerance.better {
+    let allowed = (metric.relative * base_mean.abs()).max(metric.absolute);
+    let worsening = match metric.better {
         Better::Lower => difference.mean,
         Better::Higher => -difference.mean,
     };
@@ -238,6 +240,9 @@ fn surety(difference: &Difference, fewest: usize) -> String {
 mod tests {
     use super::*;
 
+    /// Relative, absolute, direction.
+    type Tolerance = (f64, f64, Better);
+
     fn runs(values: &[(u64, &str, Option<f64>)]) -> Vec<PairedRun> {
         let run = |(seed, status, value): &(u64, &str, Option<f64>)| PairedRun {
             seed: Some(*seed),
@@ -253,13 +258,18 @@ mod tests {
         runs(&seeded)
     }
 
-    fn judged(base: Vec<PairedRun>, head: Vec<PairedRun>, tolerance: Tolerance) -> Vec<Row> {
+    fn judged(
+        base: Vec<PairedRun>,
+        head: Vec<PairedRun>,
+        (relative, absolute, better): Tolerance,
+    ) -> Vec<Row> {
         let pair = Pair { configuration: BTreeMap::new(), label: "it".to_owned(), base, head };
-        judge(&pair, &[Metric { name: "validation/hard_loss".to_owned(), tolerance }], 0.95)
+        let name = "validation/hard_loss".to_owned();
+        judge(&pair, &[Metric { name, relative, absolute, better }], 0.95)
     }
 
     fn lower(relative: f64, absolute: f64) -> Tolerance {
-        Tolerance { relative, absolute, better: Better::Lower }
+        (relative, absolute, Better::Lower)
     }
 
     #[track_caller]
@@ -278,7 +288,7 @@ mod tests {
         verdict(&[1.0], &[0.98], one_percent, Verdict::Better, "1 seed");
         verdict(&[1.0], &[1.02], lower(0.01, 0.05), Verdict::Same, "1 seed");
         verdict(&[1.0, 1.1], &[1.2], one_percent, Verdict::Worse, "1 seed");
-        let higher = Tolerance { relative: 0.0, absolute: 0.01, better: Better::Higher };
+        let higher = (0.0, 0.01, Better::Higher);
         verdict(&[0.8], &[0.7], higher, Verdict::Worse, "1 seed");
         verdict(&[0.8], &[0.9], higher, Verdict::Better, "1 seed");
     }

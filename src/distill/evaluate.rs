@@ -1,5 +1,7 @@
 //! Held-out figures of student and teacher.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Device;
 
 use super::batch::DeviceBatch;
@@ -9,7 +11,8 @@ use super::teachers::{Ensemble, Teach};
 use crate::data::{self, Dataset};
 use crate::interrupt::Interrupt;
 use crate::model::Transformer;
-use crate::store::Evaluation;
+use crate::spec::metric::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
+use crate::store::{Evaluation, Values};
 
 /// What students are measured on, and against whom.
 pub(super) struct Evaluator<'a, O> {
@@ -51,19 +54,20 @@ impl<O: Objective> Evaluator<'_, O> {
 /// Means over the rows.
 fn figures(sums: &Measures) -> (Evaluation, Option<Evaluation>) {
     let mean = |sum: f64| sum / sums.rows as f64;
-    let of = |hard: f64, correct: f64| Evaluation {
-        hard_loss: mean(hard),
-        // Kept finite: JSON has no infinity.
-        perplexity: mean(hard).exp().min(f64::MAX),
-        soft_loss: None,
-        agreement: None,
-        accuracy: mean(correct),
-        tokens: sums.rows,
+    let alone = |hard: f64, correct: f64| {
+        [
+            (HARD_LOSS, Some(mean(hard))),
+            // Kept finite: JSON has no infinity.
+            (PERPLEXITY, Some(mean(hard).exp().min(f64::MAX))),
+            (ACCURACY, Some(mean(correct))),
+        ]
     };
-    let student = Evaluation {
-        soft_loss: sums.teachers.and_then(|teachers| teachers.soft).map(mean),
-        agreement: sums.teachers.map(|teachers| mean(teachers.agreed)),
-        ..of(sums.hard, sums.correct as f64)
-    };
-    (student, sums.teachers.map(|teachers| of(teachers.hard, teachers.correct)))
+    let against_teachers = [
+        (SOFT_LOSS, sums.teachers.and_then(|teachers| teachers.soft).map(mean)),
+        (AGREEMENT, sums.teachers.map(|teachers| mean(teachers.agreed))),
+    ];
+    let evaluation = |values: Values| Evaluation { tokens: sums.rows, declared: BTreeMap::new(), values };
+    let student = alone(sums.hard, sums.correct as f64).into_iter().chain(against_teachers).collect();
+    let teachers = sums.teachers.map(|teachers| alone(teachers.hard, teachers.correct).into_iter().collect());
+    (evaluation(student), teachers.map(evaluation))
 }

@@ -24,7 +24,8 @@ use crate::interrupt::Interrupt;
 use crate::kernels::cpu::release_memory;
 use crate::model::{self, ModelConfig};
 use crate::spec::Stage;
-use crate::store::{Best, Evaluation, MetricRow, Split};
+use crate::spec::metric::{HARD_LOSS, SOFT_LOSS};
+use crate::store::{Best, Evaluation, MetricRow, Split, Values};
 
 /// Trains one run: reads the data, makes the models, takes the steps, measures, and writes
 /// `metrics.jsonl` and the model. The caller writes status and summary, and then removes the checkpoint.
@@ -162,14 +163,15 @@ impl<B: Batches, O: Objective> Training<'_, B, O> {
                 return Ok(Some(self.diverge(state.step, state)));
             }
             self.log.write(&row)?;
-            self.keep_best(student.hard_loss, state)?;
+            self.keep_best(student, state)?;
         }
         state.measured = LastMeasured { step: state.step, figures };
         Ok(None)
     }
 
     /// Writes the model with the lowest held-out loss so far, where it is to be kept.
-    fn keep_best(&self, hard_loss: f64, state: &mut TrainingState) -> Result<(), DistillError> {
+    fn keep_best(&self, student: &Evaluation, state: &mut TrainingState) -> Result<(), DistillError> {
+        let Some(hard_loss) = student.value(HARD_LOSS) else { return Ok(()) };
         let is_best = state.best.is_none_or(|best| hard_loss < best.hard_loss);
         if self.config.evaluate.keeps_best() && is_best {
             self.job.dir.save_best(|directory| self.write_model(state, directory))?;
@@ -246,28 +248,26 @@ impl<B: Batches, O: Objective> Training<'_, B, O> {
                 split: Split::Train,
                 learning_rate: Some(rate),
                 loss: means.total,
-                hard_loss: means.hard,
-                soft_loss: means.soft,
                 grad_norm: Some(norm),
                 tokens: state.tokens,
-                agreement: None,
+                values: Values::from_iter([(HARD_LOSS, Some(means.hard)), (SOFT_LOSS, means.soft)]),
             })?;
         }
         Ok(None)
     }
 
     fn validation_row(&self, figures: &Evaluation, state: &TrainingState) -> MetricRow {
+        // Every evaluation holds a hard loss; one without would be no loss at all.
+        let hard = figures.value(HARD_LOSS).unwrap_or(f64::NAN);
         MetricRow {
             step: state.step,
             epoch: self.batches.count_epochs(state.position),
             split: Split::Validation,
             learning_rate: None,
-            loss: self.step.objective.mix(figures.hard_loss, figures.soft_loss),
-            hard_loss: figures.hard_loss,
-            soft_loss: figures.soft_loss,
+            loss: self.step.objective.mix(hard, figures.value(SOFT_LOSS)),
             grad_norm: None,
             tokens: figures.tokens,
-            agreement: figures.agreement,
+            values: figures.values.clone(),
         }
     }
 

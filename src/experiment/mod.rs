@@ -17,7 +17,7 @@ mod load;
 mod read;
 mod rules;
 mod schema;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 

@@ -1,13 +1,15 @@
 //! What the runs of a configuration come to together: lazy queries over the runs table.
 
+use std::collections::BTreeMap;
+
 use polars::prelude::*;
 use serde::Serialize;
 
 use super::cell::{Cell, numbers};
-use super::grid::{Axis, BASELINE, Grid};
-use super::relevance::{KIND, in_place};
+use super::columns::{BASELINE, HARD_LOSS, KIND, find_held_out_columns};
+use super::grid::{Axis, Grid};
+use super::relevance::in_place;
 use super::statistics::{Sample, Seeded};
-use super::tables::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
 
 /// A configuration with its seeds taken together.
 #[derive(Debug, Clone)]
@@ -22,22 +24,41 @@ pub struct Configuration {
     pub planned: usize,
     /// Runs that are finished.
     pub finished: usize,
-    /// Held-out hard loss over the finished seeds.
-    pub hard_loss: Option<Sample>,
-    /// The same by seed.
-    pub hard_losses: Vec<Seeded>,
-    /// Held-out soft loss.
-    pub soft_loss: Option<Sample>,
-    /// Held-out agreement with the teacher.
-    pub agreement: Option<Sample>,
-    /// The same by seed.
-    pub agreements: Vec<Seeded>,
-    /// Held-out perplexity.
-    pub perplexity: Option<Sample>,
-    /// Held-out accuracy.
-    pub accuracy: Option<Sample>,
     /// Trained parameters of the student.
     pub parameters: Option<f64>,
+    /// What the finished seeds measured, by the column of the runs table.
+    pub figures: BTreeMap<String, Figure>,
+}
+
+/// A held-out metric of one configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// Over the seeds.
+    pub sample: Sample,
+    /// Seed by seed.
+    pub by_seed: Vec<Seeded>,
+}
+
+impl Configuration {
+    /// A held-out metric over the finished seeds, by its column; none where it was not measured.
+    pub fn sample(&self, column: &str) -> Option<Sample> {
+        self.figures.get(column).map(|figure| figure.sample)
+    }
+
+    /// The same by seed.
+    pub fn by_seed(&self, column: &str) -> &[Seeded] {
+        self.figures.get(column).map_or(&[], |figure| &figure.by_seed)
+    }
+
+    /// Held-out hard loss over the finished seeds: what configurations are ranked by.
+    pub fn hard_loss(&self) -> Option<Sample> {
+        self.sample(HARD_LOSS)
+    }
+
+    /// The same by seed.
+    pub fn hard_losses(&self) -> &[Seeded] {
+        self.by_seed(HARD_LOSS)
+    }
 }
 
 /// A mean over seeds at one value of an axis.
@@ -73,18 +94,17 @@ fn finished(runs: &DataFrame) -> LazyFrame {
 
 /// All configurations, the best held-out hard loss first, those without one last.
 pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configuration>> {
-    const METRICS: [&str; 5] = [HARD_LOSS, SOFT_LOSS, AGREEMENT, PERPLEXITY, ACCURACY];
+    let metrics = find_held_out_columns(runs);
     let mut by: Vec<Expr> = grid.keys().map(col).collect();
     by.push(col("baseline"));
     let mut aggregates = vec![
         len().alias("planned"),
         col("status").eq(lit("finished")).sum().alias("finished"),
         col("seed").alias("seeds"),
-        col(HARD_LOSS).alias(part(HARD_LOSS, "values")),
-        col(AGREEMENT).alias(part(AGREEMENT, "values")),
         col("parameters").max(),
     ];
-    for metric in METRICS {
+    for metric in metrics.iter().map(String::as_str) {
+        aggregates.push(col(metric).alias(part(metric, "values")));
         aggregates.push(col(metric).mean().alias(part(metric, "mean")));
         aggregates.push(col(metric).std(1).alias(part(metric, "std")));
         aggregates.push(col(metric).count().alias(part(metric, "n")));
@@ -104,12 +124,15 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
     let done = numbers(&table, "finished")?;
     let baseline = table.column("baseline")?.bool()?.clone();
     let parameters = numbers(&table, "parameters")?;
-    let hard_losses = seeded(&table, HARD_LOSS)?;
-    let agreements = seeded(&table, AGREEMENT)?;
-    let [hard, soft, agreement, perplexity, accuracy] = METRICS.map(|metric| samples(&table, metric));
-    let (hard, soft, agreement) = (hard?, soft?, agreement?);
-    let (perplexity, accuracy) = (perplexity?, accuracy?);
-    let configuration = |row: usize| {
+    let mut figures = vec![BTreeMap::new(); table.height()];
+    for metric in metrics {
+        let measured = samples(&table, &metric)?.into_iter().zip(seeded(&table, &metric)?);
+        for (figures, (sample, by_seed)) in figures.iter_mut().zip(measured) {
+            let Some(sample) = sample else { continue };
+            figures.insert(metric.clone(), Figure { sample, by_seed });
+        }
+    }
+    let configuration = |(row, figures): (usize, BTreeMap<String, Figure>)| {
         let cells: Vec<Cell> = cells.iter().map(|column| Cell::of(column, row)).collect();
         let is_baseline = baseline.get(row).unwrap_or(false);
         Configuration {
@@ -118,17 +141,11 @@ pub fn configurations(runs: &DataFrame, grid: &Grid) -> PolarsResult<Vec<Configu
             is_baseline,
             planned: planned[row].unwrap_or(0.0) as usize,
             finished: done[row].unwrap_or(0.0) as usize,
-            hard_loss: hard[row],
-            hard_losses: hard_losses[row].clone(),
-            soft_loss: soft[row],
-            agreement: agreement[row],
-            agreements: agreements[row].clone(),
-            perplexity: perplexity[row],
-            accuracy: accuracy[row],
             parameters: parameters[row],
+            figures,
         }
     };
-    Ok((0..table.height()).map(configuration).collect())
+    Ok(figures.into_iter().enumerate().map(configuration).collect())
 }
 
 fn samples(table: &DataFrame, metric: &str) -> PolarsResult<Vec<Option<Sample>>> {
@@ -248,6 +265,7 @@ fn cells_on(table: &DataFrame, axis: &Axis, series: Option<&Axis>) -> PolarsResu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::columns::{AGREEMENT, VALIDATION_TOKENS};
 
     fn runs() -> DataFrame {
         df!(
@@ -258,10 +276,9 @@ mod tests {
             "loss.kind" => ["js", "js", "js", "js", "none", "none"],
             "baseline" => [false, false, false, false, true, true],
             HARD_LOSS => [Some(1.0), Some(2.0), Some(1.25), None, Some(3.0), Some(3.5)],
-            SOFT_LOSS => [Some(1.0), Some(2.0), Some(1.25), None, None, None],
             AGREEMENT => [Some(0.5), Some(0.5), Some(0.5), None, None, None],
-            PERPLEXITY => [Some(3.0), Some(7.0), Some(3.5), None, None, None],
-            ACCURACY => [Some(0.5), Some(0.5), Some(0.5), None, None, None],
+            "validation/reward" => [Some(3.0), Some(7.0), None, None, None, None],
+            VALIDATION_TOKENS => [64u64, 64, 64, 64, 64, 64],
             "parameters" => [10u64, 10, 10, 10, 10, 10],
         )
         .unwrap()
@@ -275,12 +292,15 @@ mod tests {
         let labels: Vec<&str> = found.iter().map(|c| c.label.as_str()).collect();
         assert_eq!(labels, ["temperature 2", "temperature 1", "labels alone"]);
         assert_eq!((found[0].planned, found[0].finished), (2, 1));
-        assert_eq!(found[0].hard_loss, Some(Sample { n: 1, mean: 1.25, std: None }));
-        let two = found[1].hard_loss.unwrap();
+        assert_eq!(found[0].hard_loss(), Some(Sample { n: 1, mean: 1.25, std: None }));
+        let two = found[1].hard_loss().unwrap();
         assert_eq!((two.n, two.mean), (2, 1.5));
         assert!((two.std.unwrap() - 0.5f64.sqrt()).abs() < 1e-12);
-        assert_eq!(found[1].hard_losses, [(0, 1.0), (1, 2.0)]);
-        assert!(found[2].is_baseline && found[2].agreement.is_none());
+        assert_eq!(found[1].hard_losses(), [(0, 1.0), (1, 2.0)]);
+        assert_eq!(found[1].by_seed("validation/reward"), [(0, 3.0), (1, 7.0)]);
+        assert_eq!(found[0].sample("validation/reward"), None, "a metric that only one of them has");
+        assert!(found[2].is_baseline && found[2].sample(AGREEMENT).is_none());
+        assert!(found[0].sample(VALIDATION_TOKENS).is_none(), "it is no metric");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::ReportError;
+use super::columns::{KIND, NO_SOFT_LOSS, SEED};
+use super::error::ReportError;
 use super::flatten::flatten;
-use super::relevance::KIND;
 use crate::spec::LossKind;
 use crate::spec::{PlannedRun, Purpose, RunId, RunRecord, Stage};
 use crate::store::{ExperimentRecord, MetricRow, RunDir, RunState, RunStatus, RunSummary, Store, StoreError};
@@ -284,12 +284,6 @@ fn complete_untried(runs: &mut [CollectedRun]) {
         run.config = config.iter().cloned().chain(seed).collect();
     }
 }
-
-/// The key that repeats a configuration in place of changing it.
-pub const SEED: &str = "train.seed";
-
-/// `loss.kind` of a baseline, as files write it.
-pub const NO_SOFT_LOSS: &str = "none";
 
 /// The experiment that `argument` names: a name that the store knows, or the path of a TOML file
 /// that was swept into it.

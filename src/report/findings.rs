@@ -4,9 +4,12 @@ use serde::Serialize;
 
 use super::aggregate::{Configuration, Marginal};
 use super::collect::{Collected, STATUSES};
+use super::columns::{AGREEMENT, HARD_LOSS};
 use super::format;
 use super::grid::{Axis, Grid};
+use super::measure::Measure;
 use super::statistics::{Difference, Test, difference};
+use crate::spec::metric;
 
 /// A finding: what it is about, and a sentence or two.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +28,8 @@ pub struct Evidence<'a> {
     pub grid: &'a Grid,
     /// Best first.
     pub configurations: &'a [Configuration],
+    /// The held-out metrics.
+    pub measures: &'a [Measure],
     /// Each varied axis with the means along it.
     pub marginals: &'a [(Axis, Vec<Marginal>)],
     /// Of intervals and tests.
@@ -67,18 +72,18 @@ fn completeness(collected: &Collected) -> Option<Finding> {
 }
 
 fn best(evidence: &Evidence) -> Option<Finding> {
-    let mut ranked = evidence.configurations.iter().filter(|c| c.hard_loss.is_some());
+    let mut ranked = evidence.configurations.iter().filter(|c| c.hard_loss().is_some());
     let first = ranked.next()?;
-    let sample = first.hard_loss?;
+    let sample = first.hard_loss()?;
     let mut text = format!(
         "{} has the lowest held-out hard loss: {} nats a token ({}){}.",
-        capitalized(&first.label),
+        format::capitalized(&first.label),
         format::with_margin(sample.mean, sample.margin(evidence.confidence)),
         seeds(sample.n, evidence.confidence),
-        extras(first),
+        extras(evidence.measures, first),
     );
     if let Some(second) = ranked.next()
-        && let Some(ahead) = difference(&first.hard_losses, &second.hard_losses, evidence.confidence)
+        && let Some(ahead) = difference(first.hard_losses(), second.hard_losses(), evidence.confidence)
     {
         let gap = gap(&ahead);
         text += &match &ahead.tested {
@@ -96,13 +101,14 @@ fn best(evidence: &Evidence) -> Option<Finding> {
     Some(Finding { topic: "Best configuration", text })
 }
 
-fn extras(configuration: &Configuration) -> String {
-    let mut parts = Vec::new();
-    parts.extend(configuration.perplexity.map(|p| format!("perplexity {}", format::loss(p.mean))));
-    parts.extend(
-        configuration.agreement.map(|a| format!("agreement with the teacher {}", format::percent(a.mean))),
-    );
-    if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) }
+/// What else a configuration measures that configurations can be held against each other by.
+fn extras(measures: &[Measure], configuration: &Configuration) -> String {
+    let others = measures.iter().filter(|measure| measure.column != HARD_LOSS && measure.is_comparable());
+    let parts = others.filter_map(|measure| {
+        let sample = configuration.sample(&measure.column)?;
+        Some(format!(", {} {}", measure.title, measure.write(sample.mean)))
+    });
+    parts.collect()
 }
 
 /// `0.12 ± 0.03 nats`, without its sign.
@@ -151,7 +157,7 @@ pub fn student_groups<'a>(
     // Everything that the student is, apart from what it learns from.
     let of_student: Vec<usize> = (0..grid.axes.len()).filter(|i| !grid.axes[*i].is_of_loss()).collect();
     let same = |a: &Configuration, b: &Configuration| of_student.iter().all(|&i| a.cells[i] == b.cells[i]);
-    let measured = || configurations.iter().filter(|c| c.hard_loss.is_some());
+    let measured = || configurations.iter().filter(|c| c.hard_loss().is_some());
     let mut groups: Vec<StudentGroup> = Vec::new();
     for baseline in measured().filter(|c| c.is_baseline) {
         // Several baselines of one student differ in what means nothing to them: the first stands.
@@ -160,7 +166,7 @@ pub fn student_groups<'a>(
         }
         let distilled: Vec<_> = measured()
             .filter(|c| !c.is_baseline && same(c, baseline))
-            .filter_map(|c| Some((c, difference(&baseline.hard_losses, &c.hard_losses, confidence)?)))
+            .filter_map(|c| Some((c, difference(baseline.hard_losses(), c.hard_losses(), confidence)?)))
             .collect();
         if !distilled.is_empty() {
             let words = of_student.iter().filter(|i| grid.axes[**i].cells.len() > 1);
@@ -226,14 +232,14 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
 
 /// How much nearer to the teacher the student comes. None if the baseline was not measured by it.
 fn agreement(baseline: &Configuration, best: &Configuration, confidence: f64) -> Option<String> {
-    let change = difference(&baseline.agreements, &best.agreements, confidence)?;
+    let change = difference(baseline.by_seed(AGREEMENT), best.by_seed(AGREEMENT), confidence)?;
     let margin = change.tested.map(|t| t.margin * 100.0);
     let digits = format::precision(margin).min(2);
     let mut points = format::signed(change.mean * 100.0, digits);
     if let Some(margin) = margin {
         points += &format!(" ± {}", format::decimals(margin, digits));
     }
-    let (alone, distilled) = (baseline.agreement?.mean, best.agreement?.mean);
+    let (alone, distilled) = (baseline.sample(AGREEMENT)?.mean, best.sample(AGREEMENT)?.mean);
     let (alone, distilled) = (format::percent(alone), format::percent(distilled));
     Some(format!(" Agreement with the teacher: {distilled} against {alone} ({points} points)."))
 }
@@ -243,7 +249,7 @@ fn how(best: &Configuration, difference: &Difference, confidence: f64) -> String
         None => "1 seed, so no test is possible".to_owned(),
         Some(tested) => format!(
             "{}, {} interval {}",
-            format::plural(best.hard_losses.len(), "seed"),
+            format::plural(best.hard_losses().len(), "seed"),
             confidence_text(confidence),
             match tested.test {
                 Test::Paired => "paired by seed",
@@ -287,14 +293,14 @@ fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
         || evidence.collected.runs.iter().filter(|r| r.is_finished()).filter_map(|r| r.summary.as_ref());
     // Several teachers have several figures: the table of teachers shows them.
     let mut losses: Vec<f64> =
-        summaries().filter_map(|s| s.teacher_validation.as_ref()).map(|v| v.hard_loss).collect();
+        summaries().filter_map(|s| s.teacher_validation.as_ref()?.value(metric::HARD_LOSS)).collect();
     losses.sort_by(f64::total_cmp);
     let (lowest, highest) = (*losses.first()?, *losses.last()?);
     if (highest - lowest).abs() > 1e-3 * lowest.abs() {
         return None;
     }
-    let best = evidence.configurations.iter().find(|c| !c.is_baseline && c.hard_loss.is_some())?;
-    let student = best.hard_loss?.mean;
+    let best = evidence.configurations.iter().find(|c| !c.is_baseline && c.hard_loss().is_some())?;
+    let student = best.hard_loss()?.mean;
     let size = |n: f64| format!("{} parameters", format::count(n));
     let teacher_size = summaries().find_map(|s| s.teacher_parameters).map(|n| n as f64);
     let mut text = format!("The teacher reaches {} nats", format::loss(lowest));
@@ -312,7 +318,7 @@ fn teacher_gap(evidence: &Evidence) -> Option<Finding> {
     let gain = group.and_then(|group| group.distilled.iter().find(|(c, _)| std::ptr::eq(*c, best)));
     // A share of a gap that may be chance says nothing.
     let is_sure = gain.is_some_and(|(_, d)| d.is_significant() || d.tested.is_none());
-    if let Some(alone) = group.and_then(|group| group.baseline.hard_loss)
+    if let Some(alone) = group.and_then(|group| group.baseline.hard_loss())
         && is_sure
         && alone.mean > lowest
     {
@@ -363,13 +369,4 @@ fn axes(evidence: &Evidence) -> Option<Finding> {
         _ => format!("By the range of held-out hard loss, averaged over all else: {}.", format::list(&parts)),
     };
     Some(Finding { topic: "What matters most", text })
-}
-
-fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        // Names from the configuration, as forward_kl, stay as they are.
-        Some(first) if !text.contains('_') => first.to_uppercase().chain(letters).collect(),
-        _ => text.to_owned(),
-    }
 }

@@ -4,10 +4,10 @@ use polars::prelude::*;
 use serde_json::Value;
 
 use super::cell::Cell;
-use super::collect::{NO_SOFT_LOSS, SEED};
+use super::columns::{BASELINE, KIND, NO_SOFT_LOSS, SEED, is_configuration_column};
 use super::format;
-use super::relevance::{KIND, counts, is_of_loss, places};
-use super::tables::{PATH_KEYS, is_configuration_column};
+use super::relevance::{counts, is_of_loss, places};
+use crate::spec::PATH_KEYS;
 
 /// The keys in which the runs of an experiment differ, the seed left out.
 #[derive(Debug, Clone)]
@@ -112,9 +112,6 @@ pub fn label(parts: &[(&str, &str, String)], kind: Option<&str>) -> String {
 fn phrase(key: &str, name: &str, value: &str) -> String {
     if key == KIND { value.to_owned() } else { format!("{name} {value}") }
 }
-
-/// The column of the runs table that tells students that learn from labels alone.
-pub const BASELINE: &str = "baseline";
 
 /// What pages call a student without a soft loss.
 pub const LABELS_ALONE: &str = "labels alone";

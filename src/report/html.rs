@@ -6,7 +6,7 @@ use minijinja::Environment;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
-use super::ReportError;
+use super::error::ReportError;
 use super::page::Page;
 use super::plots::style::{dark_colors, hex};
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::CompareConfig;
+use crate::spec::metric::MetricInfo;
 use crate::store::{FORMAT_VERSION, StoreError, file};
 
 /// `experiment.json` of a report.
@@ -24,6 +25,9 @@ pub struct Manifest {
     pub axes: Vec<String>,
     /// The experiment's tolerances, so that a report can be compared without its store.
     pub compare: CompareConfig,
+    /// What the experiment's runs say about metrics that are not registered, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, MetricInfo>,
     /// Files of the report, relative to its directory, with their BLAKE3 digests.
     pub files: BTreeMap<String, String>,
 }
@@ -63,6 +67,7 @@ impl Manifest {
             updated: updated.map(str::to_owned),
             axes: axes.to_vec(),
             compare: compare.clone(),
+            metrics: BTreeMap::new(),
             files,
         }
     }

@@ -3,7 +3,7 @@
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, escape_formatter};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::html::url_encoded;
 use super::page::Page;
 

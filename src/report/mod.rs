@@ -15,6 +15,7 @@
 mod aggregate;
 pub(crate) mod cell;
 pub(crate) mod collect;
+pub(crate) mod columns;
 mod error;
 mod findings;
 mod flatten;
@@ -23,7 +24,9 @@ pub(crate) mod grid;
 mod html;
 mod manifest;
 pub(crate) mod markdown;
+pub(crate) mod measure;
 mod page;
+mod page_table;
 mod plots;
 pub(crate) mod relevance;
 pub mod statistics;
@@ -75,8 +78,10 @@ pub fn write(store: &Store, experiment: &str, out: &Path) -> Result<ReportFiles,
     for axis in grid.varied() {
         marginals.push((axis.clone(), aggregate::marginals(&runs, axis, None)?));
     }
+    let measures = measure::find_measures(&collected.runs);
     let evidence = findings::Evidence {
         collected: &collected,
+        measures: &measures,
         grid: &grid,
         configurations: &configurations,
         marginals: &marginals,
@@ -130,8 +135,9 @@ fn write_files(
     let stale: BTreeMap<String, String> =
         earlier.into_iter().filter(|(name, _)| is_plot(name) && !digests.contains_key(name)).collect();
     let experiment = &collected.experiment;
-    let manifest = |files: BTreeMap<String, String>| {
-        Manifest::new(&experiment.name, collected.updated(), &experiment.axes, &experiment.compare, files)
+    let manifest = |files: BTreeMap<String, String>| Manifest {
+        metrics: measure::collect_declared(&collected.runs),
+        ..Manifest::new(&experiment.name, collected.updated(), &experiment.axes, &experiment.compare, files)
     };
     // First both old and new, so that a report that is cut short can still be cleaned up.
     let both = digests.clone().into_iter().chain(stale.clone()).collect();

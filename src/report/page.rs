@@ -3,14 +3,16 @@
 use serde::Serialize;
 
 use super::aggregate::Configuration;
-use super::collect::{CollectedRun, NO_SOFT_LOSS, Standing};
+use super::collect::{CollectedRun, Standing};
+use super::columns::{HARD_LOSS, KIND, NO_SOFT_LOSS};
 use super::findings::{Evidence, Finding, confidence_text, findings, status_counts, student_groups};
 use super::format;
 use super::grid::{Axis, LABELS_ALONE};
+use super::measure::Measure;
+use super::page_table::{Entry, Row, Table};
 use super::plots::Plot;
-use super::relevance::{KIND, counts};
-use super::statistics::Sample;
-use crate::spec::{ModelSource, Purpose};
+use super::relevance::counts;
+use crate::spec::{ModelSource, Purpose, metric};
 use crate::store::{Evaluation, RunState};
 
 /// A page.
@@ -63,68 +65,6 @@ pub struct FigureView {
     caption: String,
     svg: String,
     has_series: bool,
-}
-
-/// A table.
-#[derive(Debug, Serialize, Default)]
-pub struct Table {
-    /// What it is, for those who cannot see it.
-    pub caption: String,
-    /// Its columns.
-    pub columns: Vec<Column>,
-    /// Its rows.
-    pub rows: Vec<Row>,
-}
-
-/// A column of a table.
-#[derive(Debug, Serialize)]
-pub struct Column {
-    title: String,
-    is_number: bool,
-    hint: &'static str,
-}
-
-/// A row of a table.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    class: &'static str,
-    cells: Vec<Entry>,
-}
-
-/// A cell of a table.
-#[derive(Debug, Serialize)]
-pub struct Entry {
-    text: String,
-    /// What it is sorted by, where that is not the text.
-    sort: Option<f64>,
-}
-
-impl Entry {
-    fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), sort: None }
-    }
-
-    /// A number as `write` puts it; a dash where there is none.
-    fn number(value: Option<f64>, write: impl Fn(f64) -> String) -> Self {
-        match value.filter(|v| v.is_finite()) {
-            Some(v) => Self { text: write(v), sort: Some(v) },
-            None => Self::text("–"),
-        }
-    }
-
-    /// A loss with its margin, both to `digits` decimals.
-    fn loss(mean: Option<f64>, margin: Option<f64>, digits: usize) -> Self {
-        Self::number(mean, |v| match margin {
-            Some(margin) => format!("{} ± {}", format::decimals(v, digits), format::decimals(margin, digits)),
-            None => format::decimals(v, digits),
-        })
-    }
-}
-
-impl Table {
-    fn column(&mut self, title: impl Into<String>, is_number: bool, hint: &'static str) {
-        self.columns.push(Column { title: title.into(), is_number, hint });
-    }
 }
 
 impl Page {
@@ -183,9 +123,9 @@ fn configurations(evidence: &Evidence) -> Table {
     let confidence = evidence.confidence;
     let (axes, tell_baseline) = shown_axes(evidence);
     let groups = student_groups(evidence.grid, evidence.configurations, confidence);
-    let has = |value: fn(&Configuration) -> bool| evidence.configurations.iter().any(value);
-    let has_soft = has(|c| c.soft_loss.is_some());
-    let has_agreement = has(|c| c.agreement.is_some());
+    let is_measured = |m: &&Measure| evidence.configurations.iter().any(|c| c.sample(&m.column).is_some());
+    let others: Vec<&Measure> =
+        evidence.measures.iter().filter(|m| m.column != HARD_LOSS).filter(is_measured).collect();
 
     let caption = format!(
         "Configurations by held-out hard loss, the mean over seeds ± its {} interval",
@@ -203,18 +143,9 @@ fn configurations(evidence: &Evidence) -> Table {
     if !groups.is_empty() {
         table.column("vs labels alone", true, "difference to the same student trained on labels alone");
     }
-    if has_soft {
-        table.column("soft loss", true, "held out, nats a token, temperature² included");
+    for measure in &others {
+        table.column(&measure.title, true, measure.hint());
     }
-    if has_agreement {
-        table.column(
-            "agreement",
-            true,
-            "positions where student and teacher have the same most likely token",
-        );
-    }
-    table.column("accuracy", true, "positions where the most likely token is the label");
-    table.column("perplexity", true, "exp of the hard loss");
     table.column("parameters", true, "trained parameters of the student");
     table.column("seeds", true, "finished of planned");
 
@@ -222,13 +153,13 @@ fn configurations(evidence: &Evidence) -> Table {
         let all = groups.iter().flat_map(|g| &g.distilled);
         all.clone().find(|(other, _)| std::ptr::eq(*other, c)).map(|(_, d)| *d)
     };
-    let margin_of = |c: &Configuration| c.hard_loss.and_then(|s| s.margin(confidence));
+    let margin_of = |c: &Configuration| c.hard_loss().and_then(|s| s.margin(confidence));
     let loss_digits = format::common_precision(evidence.configurations.iter().filter_map(margin_of));
     let margins = groups.iter().flat_map(|g| &g.distilled).filter_map(|(_, d)| Some(d.tested?.margin));
     let difference_digits = format::common_precision(margins);
     let kind_axis = evidence.grid.keys().position(|key| key == KIND);
     for (rank, c) in evidence.configurations.iter().enumerate() {
-        let mut cells = vec![match c.hard_loss {
+        let mut cells = vec![match c.hard_loss() {
             Some(_) => Entry { text: (rank + 1).to_string(), sort: Some((rank + 1) as f64) },
             None => Entry::text("–"),
         }];
@@ -237,7 +168,7 @@ fn configurations(evidence: &Evidence) -> Table {
         if axes.is_empty() || tell_baseline {
             cells.push(Entry::text(if c.is_baseline { LABELS_ALONE } else { "teacher and labels" }));
         }
-        cells.push(Entry::loss(c.hard_loss.map(|s| s.mean), margin_of(c), loss_digits));
+        cells.push(Entry::loss(c.hard_loss().map(|s| s.mean), margin_of(c), loss_digits));
         if !groups.is_empty() {
             let difference = difference_of(c);
             cells.push(Entry::number(difference.map(|d| d.mean), |v| {
@@ -249,21 +180,9 @@ fn configurations(evidence: &Evidence) -> Table {
                 text
             }));
         }
-        let mean = |sample: Option<Sample>| sample.map(|s| s.mean);
-        if has_soft {
-            cells.push(Entry::number(mean(c.soft_loss), format::loss));
-        }
-        if has_agreement {
-            let margin = c.agreement.and_then(|s| s.margin(confidence));
-            cells.push(Entry::number(mean(c.agreement), |v| match margin {
-                Some(margin) => {
-                    format!("{} ± {}", format::decimals(v * 100.0, 1), format::percent(margin))
-                }
-                None => format::percent(v),
-            }));
-        }
-        cells.push(Entry::number(mean(c.accuracy), format::percent));
-        cells.push(Entry::number(mean(c.perplexity), format::loss));
+        cells.extend(
+            others.iter().map(|measure| Entry::sample(measure, c.sample(&measure.column), confidence)),
+        );
         cells.push(Entry::number(c.parameters, format::count));
         cells.push(Entry {
             text: if c.finished == c.planned {
@@ -273,7 +192,7 @@ fn configurations(evidence: &Evidence) -> Table {
             },
             sort: Some(c.finished as f64),
         });
-        let class = match (rank, c.hard_loss.is_some(), c.is_baseline) {
+        let class = match (rank, c.hard_loss().is_some(), c.is_baseline) {
             (0, true, _) => "best",
             (_, _, true) => "baseline",
             _ => "",
@@ -296,8 +215,10 @@ fn runs(evidence: &Evidence) -> Table {
     table.column("seed", true, "");
     table.column("status", false, "");
     table.column("attempt", true, "");
-    table.column("hard loss", true, "held out, nats a token");
-    table.column("agreement", true, "with the teacher, held out");
+    let headlines: Vec<&Measure> = evidence.measures.iter().filter(|measure| measure.is_headline()).collect();
+    for measure in &headlines {
+        table.column(&measure.title, true, measure.hint());
+    }
     table.column("tokens/s", true, "in training, evaluation left out");
     table.column("time", true, "from the start of the last attempt to its end");
     table.column("peak memory", true, "of the worker process");
@@ -306,19 +227,22 @@ fn runs(evidence: &Evidence) -> Table {
         let summary = run.summary.as_ref();
         let validation = summary.filter(|_| run.is_finished()).and_then(|s| s.validation.as_ref());
         let status = run.status.as_ref();
-        let cells = vec![
+        let mut cells = vec![
             Entry::text(run.run_id.0.chars().take(8).collect::<String>()),
             Entry::text(run_label(evidence, run)),
             Entry::number(run.seed().map(|s| s as f64), |v| v.to_string()),
             Entry::text(run.standing.as_str()),
             Entry::number(status.map(|s| f64::from(s.attempt)), |v| v.to_string()),
-            Entry::number(validation.map(|v| v.hard_loss), format::loss),
-            Entry::number(validation.and_then(|v| v.agreement), format::percent),
+        ];
+        cells.extend(headlines.iter().map(|measure| {
+            Entry::number(validation.and_then(|v| v.value(&measure.name)), |v| measure.write(v))
+        }));
+        cells.extend([
             Entry::number(summary.map(|s| s.tokens_per_second), format::count),
             Entry::number(summary.map(|s| s.wall_seconds), format::seconds),
             Entry::number(summary.map(|s| s.peak_memory as f64).filter(|b| *b > 0.0), format::bytes),
             Entry::text(status.map_or("–", |s| s.device.as_str())),
-        ];
+        ]);
         table.rows.push(Row { class: run.standing.as_str(), cells });
     }
     table
@@ -394,23 +318,28 @@ fn models(evidence: &Evidence, purpose: Purpose) -> Table {
     table.column(purpose.as_str(), false, "");
     table.column("status", false, "");
     table.column("parameters", true, "");
-    table.column("hard loss", true, "held out, nats a token");
-    table.column("accuracy", true, "positions where the most likely token is the label");
-    table.column("perplexity", true, "exp of the hard loss");
+    let has =
+        |m: &&Measure| found.iter().any(|t| t.figures.as_ref().is_some_and(|f| f.value(&m.name).is_some()));
+    let measures: Vec<&Measure> = evidence.measures.iter().filter(has).collect();
+    for measure in &measures {
+        table.column(&measure.title, true, measure.hint());
+    }
     table.column("training time", true, "");
     table.column("students", true, runs);
-    for teacher in found {
-        let figures = teacher.figures.as_ref();
-        let cells = vec![
-            Entry::text(teacher.name),
+    for teacher in &found {
+        let mut cells = vec![
+            Entry::text(teacher.name.as_str()),
             Entry::text(teacher.status),
             Entry::number(teacher.parameters, format::count),
-            Entry::number(figures.map(|f| f.hard_loss), format::loss),
-            Entry::number(figures.map(|f| f.accuracy), format::percent),
-            Entry::number(figures.map(|f| f.perplexity), format::loss),
+        ];
+        cells.extend(measures.iter().map(|measure| {
+            let value = teacher.figures.as_ref().and_then(|figures| figures.value(&measure.name));
+            Entry::number(value, |v| measure.write(v))
+        }));
+        cells.extend([
             Entry::number(teacher.wall_seconds, format::seconds),
             Entry::number(Some(teacher.students as f64), |v| v.to_string()),
-        ];
+        ]);
         table.rows.push(Row { class: teacher.status, cells });
     }
     table
@@ -438,7 +367,10 @@ fn stopped(evidence: &Evidence) -> Table {
             Entry::text(run_label(evidence, run)),
             Entry::number(run.seed().map(|s| s as f64), |v| v.to_string()),
             Entry::number(summary.map(|s| s.steps as f64), |v| v.to_string()),
-            Entry::number(summary.and_then(|s| Some(s.validation.as_ref()?.hard_loss)), format::loss),
+            Entry::number(
+                summary.and_then(|s| s.validation.as_ref()?.value(metric::HARD_LOSS)),
+                format::loss,
+            ),
             Entry::text(run.reason().unwrap_or("not recorded")),
         ];
         table.rows.push(Row { class: run.standing.as_str(), cells });

@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use polars::prelude::*;
 use serde_json::Value;
 
-use super::collect::NO_SOFT_LOSS;
+use super::columns::{KIND, NO_SOFT_LOSS};
 use crate::spec::RunConfig;
 use crate::spec::relevance;
-
-/// The key of the soft loss.
-pub const KIND: &str = "loss.kind";
 
 /// Whether a key belongs to what a student is taught with, in contrast to what it is.
 pub fn is_of_loss(key: &str) -> bool {

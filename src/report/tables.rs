@@ -4,33 +4,26 @@ use polars::prelude::*;
 use polars_io::prelude::{CsvWriter, ParquetWriter, SerWriter};
 use serde_json::Value;
 
-use super::ReportError;
 use super::collect::{Collected, CollectedRun};
+use super::columns::{BASELINE, TRAIN, VALIDATION, VALIDATION_TOKENS, is_configuration_column, name_held_out};
+use super::error::ReportError;
 use super::flatten::{column, union_of_keys};
-use super::grid::BASELINE;
+use super::measure;
 use crate::spec::Purpose;
+use crate::spec::metric::{METRICS, Measured, Metric, rank};
 use crate::store::{Evaluation, MetricRow, RunId, RunSummary, Split};
-
-/// Held-out cross-entropy on the labels, nats a token: what the pages rank by.
-pub const HARD_LOSS: &str = "validation/hard_loss";
-/// Held-out divergence from the teacher, nats a token, temperature² included.
-pub const SOFT_LOSS: &str = "validation/soft_loss";
-/// Fraction of held-out positions where student and teacher have the same most likely token.
-pub const AGREEMENT: &str = "validation/agreement";
-/// `exp` of the hard loss.
-pub const PERPLEXITY: &str = "validation/perplexity";
-/// Fraction of held-out positions where the most likely token is the label.
-pub const ACCURACY: &str = "validation/accuracy";
 
 /// One row a run, in the plan's order:
 ///
 /// * `run_id`, `experiment`, `status`, `attempt`, `seed`,
 /// * each configuration key under its dotted name (`loss.temperature`), lists as JSON,
-/// * what the run came to: `validation/hard_loss`, `validation/soft_loss`, `validation/agreement`,
-///   `validation/perplexity`, `parameters`, `tokens`, `tokens_per_second`, `wall_seconds`,
+/// * a column for each held-out metric, as `validation/hard_loss`,
+/// * what else the run came to: `parameters`, `tokens`, `tokens_per_second`, `wall_seconds`,
+/// * the teacher's metrics on the same data, as `teacher/hard_loss`,
 /// * further figures, the run's device and times, and why it failed.
 ///
-/// Figures of runs that did not end are null, and so are the held-out ones of runs that were stopped early. Losses are in nats a token, memory in bytes.
+/// Figures of runs that did not end are null, and so are the held-out ones of runs that were stopped early.
+/// Losses are in nats a token, memory in bytes; [`crate::spec::metric`] knows the unit of each metric.
 pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
     let runs = &collected.runs;
     let experiment = collected.experiment.name.as_str();
@@ -42,20 +35,18 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
         of("seed", runs, CollectedRun::seed),
     ];
     columns.extend(configuration(runs));
+    columns.extend(measure::find_measures(runs).iter().map(|measure| validation(&measure.name, runs)));
     columns.extend([
-        validation(HARD_LOSS, runs, |v| Some(v.hard_loss)),
-        validation(SOFT_LOSS, runs, |v| v.soft_loss),
-        validation(AGREEMENT, runs, |v| v.agreement),
-        validation(PERPLEXITY, runs, |v| Some(v.perplexity)),
         summary("parameters", runs, |s| Some(s.parameters)),
         summary("tokens", runs, |s| Some(s.tokens)),
         summary("tokens_per_second", runs, |s| Some(s.tokens_per_second)),
         summary("wall_seconds", runs, |s| Some(s.wall_seconds)),
-        validation(ACCURACY, runs, |v| Some(v.accuracy)),
-        validation("validation/tokens", runs, |v| Some(v.tokens)),
-        teacher("teacher/hard_loss", runs, |v| v.hard_loss),
-        teacher("teacher/perplexity", runs, |v| v.perplexity),
-        teacher("teacher/accuracy", runs, |v| v.accuracy),
+        of(VALIDATION_TOKENS, runs, |run| Some(result(run)?.tokens)),
+    ]);
+    let measured_alone = |metric: &Metric| metric.measured == Measured::Evaluation;
+    let of_teachers = measure::collect_names(runs, |summary| summary.teacher_validation.as_ref(), measured_alone);
+    columns.extend(of_teachers.iter().map(|name| teacher(name, runs)));
+    columns.extend([
         summary("teacher_parameters", runs, |s| s.teacher_parameters),
         text("teacher_run", runs, |run| run.needed_run(Purpose::Teacher).map(|id| id.0.clone())),
         text("start_run", runs, |run| run.needed_run(Purpose::Start).map(|id| id.0.clone())),
@@ -74,15 +65,6 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
     ]);
     Ok(DataFrame::new(runs.len(), columns)?)
 }
-
-/// Whether a column of the runs table is part of the configuration: those have dotted names.
-pub fn is_configuration_column(name: &str) -> bool {
-    name.contains('.') && !name.contains('/')
-}
-
-/// Configuration keys that hold paths: they say where a file lies on one machine.
-pub const PATH_KEYS: [&str; 6] =
-    ["data.train", "data.validation", "data.tokenizer", "data.chat_template", "student.path", "teacher.path"];
 
 fn configuration(runs: &[CollectedRun]) -> Vec<Column> {
     // Keys of whole configurations first: they bring the order in which keys are declared.
@@ -116,35 +98,31 @@ where
     of(name, runs, |run| run.summary.as_ref().and_then(&value))
 }
 
-fn validation<T>(name: &str, runs: &[CollectedRun], value: impl Fn(&Evaluation) -> Option<T>) -> Column
-where
-    Series: NamedFrom<Vec<Option<T>>, [Option<T>]>,
-{
-    // What a diverged student measures is no result, nor what one came to that was stopped early.
-    let finished = |run: &CollectedRun| {
-        run.is_finished()
-            .then_some(run.summary.as_ref())
-            .flatten()
-            .and_then(|s| s.validation.as_ref())
-            .and_then(&value)
-    };
-    of(name, runs, finished)
+/// A held-out metric of the students.
+fn validation(name: &str, runs: &[CollectedRun]) -> Column {
+    of(&name_held_out(name), runs, |run| result(run)?.value(name))
 }
 
-fn teacher(name: &str, runs: &[CollectedRun], value: impl Fn(&Evaluation) -> f64) -> Column {
-    of(name, runs, |run| run.summary.as_ref()?.teacher_validation.as_ref().map(&value))
+/// What a finished student measures; of a diverged one that is no result, nor of one that was stopped early.
+fn result(run: &CollectedRun) -> Option<&Evaluation> {
+    run.summary.as_ref().filter(|_| run.is_finished())?.validation.as_ref()
+}
+
+/// A metric of the teachers, on the same data.
+fn teacher(name: &str, runs: &[CollectedRun]) -> Column {
+    let column = format!("teacher/{name}");
+    of(&column, runs, |run| run.summary.as_ref()?.teacher_validation.as_ref()?.value(name))
 }
 
 /// One row a measurement, in the order of the runs and of their steps: `run_id, step, epoch, split,
-/// learning_rate, loss, hard_loss, soft_loss, grad_norm, tokens, agreement`. A run whose
-/// measurements cannot be read becomes damaged, so this comes before [`runs`].
+/// learning_rate, loss, grad_norm, tokens`, and a column for each metric by its name, null where a row does
+/// not have it. A run whose measurements cannot be read becomes damaged, so this comes before [`runs`].
 pub fn metrics(collected: &mut Collected) -> Result<DataFrame, ReportError> {
     let mut table = Metrics::default();
     collected.read_metrics(|run_id, rows| table.push(run_id, rows));
     table.finish()
 }
 
-#[derive(Default)]
 struct Metrics {
     run_id: Vec<String>,
     step: Vec<u64>,
@@ -152,16 +130,34 @@ struct Metrics {
     split: Vec<&'static str>,
     learning_rate: Vec<Option<f64>>,
     loss: Vec<f64>,
-    hard_loss: Vec<f64>,
-    soft_loss: Vec<Option<f64>>,
     grad_norm: Vec<Option<f64>>,
     tokens: Vec<u64>,
-    agreement: Vec<Option<f64>>,
+    /// By the metric's name. A column ends with the newest row that has a value.
+    values: Vec<(String, Vec<Option<f64>>)>,
+}
+
+/// Without rows, with a column for each registered metric.
+impl Default for Metrics {
+    fn default() -> Self {
+        let registered = METRICS.iter().filter(|metric| metric.is_in_evaluations());
+        Self {
+            run_id: Vec::new(),
+            step: Vec::new(),
+            epoch: Vec::new(),
+            split: Vec::new(),
+            learning_rate: Vec::new(),
+            loss: Vec::new(),
+            grad_norm: Vec::new(),
+            tokens: Vec::new(),
+            values: registered.map(|metric| (metric.name.to_owned(), Vec::new())).collect(),
+        }
+    }
 }
 
 impl Metrics {
     fn push(&mut self, run_id: &RunId, rows: &[MetricRow]) {
         for row in rows {
+            let height = self.step.len();
             self.run_id.push(run_id.0.clone());
             self.step.push(row.step);
             self.epoch.push(row.epoch);
@@ -171,37 +167,46 @@ impl Metrics {
             });
             self.learning_rate.push(row.learning_rate);
             self.loss.push(row.loss);
-            self.hard_loss.push(row.hard_loss);
-            self.soft_loss.push(row.soft_loss);
             self.grad_norm.push(row.grad_norm);
             self.tokens.push(row.tokens);
-            self.agreement.push(row.agreement);
+            for (name, value) in row.values.iter() {
+                let column = self.column(name);
+                column.resize(height, None);
+                column.push(Some(value));
+            }
         }
     }
 
-    fn finish(self) -> Result<DataFrame, ReportError> {
+    /// The values of a metric, none so far where it is new.
+    fn column(&mut self, name: &str) -> &mut Vec<Option<f64>> {
+        let known = self.values.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            self.values.push((name.to_owned(), Vec::new()));
+            self.values.len() - 1
+        });
+        &mut self.values[index].1
+    }
+
+    fn finish(mut self) -> Result<DataFrame, ReportError> {
         let height = self.step.len();
-        let columns = vec![
+        let mut columns = vec![
             Column::new("run_id".into(), self.run_id),
             Column::new("step".into(), self.step),
             Column::new("epoch".into(), self.epoch),
             Column::new("split".into(), self.split),
             Column::new("learning_rate".into(), self.learning_rate),
             Column::new("loss".into(), self.loss),
-            Column::new("hard_loss".into(), self.hard_loss),
-            Column::new("soft_loss".into(), self.soft_loss),
             Column::new("grad_norm".into(), self.grad_norm),
             Column::new("tokens".into(), self.tokens),
-            Column::new("agreement".into(), self.agreement),
         ];
+        self.values.sort_by(|a, b| rank(&a.0).cmp(&rank(&b.0)));
+        for (name, mut values) in self.values {
+            values.resize(height, None);
+            columns.push(Column::new(name.into(), values));
+        }
         Ok(DataFrame::new(height, columns)?)
     }
 }
-
-/// `split` of a row that was measured while training.
-pub const TRAIN: &str = "train";
-/// `split` of a row that was measured on held-out data.
-pub const VALIDATION: &str = "validation";
 
 /// A table as Parquet.
 pub fn parquet(frame: &mut DataFrame) -> Result<Vec<u8>, ReportError> {

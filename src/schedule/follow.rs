@@ -212,11 +212,9 @@ mod tests {
             split,
             learning_rate: None,
             loss: 1.0,
-            hard_loss: 1.0,
-            soft_loss: None,
             grad_norm: None,
             tokens: 100 * step,
-            agreement: None,
+            values: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod canonical;
 pub mod config;
 mod identity;
+pub mod metric;
 mod paths;
 mod random;
 mod record;
@@ -15,6 +16,7 @@ mod stage;
 
 pub use config::*;
 pub use identity::{Content, Contents, RecordedContents, Unrecorded};
+pub use metric::Better;
 pub use paths::PATH_KEYS;
 pub(crate) use random::Random;
 pub use record::{FORMAT_VERSION, NeededRun, PlannedRun, RunRecord};

@@ -5,6 +5,7 @@ use super::config::{
     AlphaWeighs, DataConfig, DataFormat, LOSS_NUMBERS, LossConfig, LossKind, LossNumber, PathList, RunConfig,
     ScheduleConfig, ScheduleKind, SignalKind, SizeConfig, TeacherConfig, TrainConfig,
 };
+use super::metric::{Measured, Metric};
 
 /// A key that only counts in some configurations.
 #[derive(Clone, Copy)]
@@ -251,6 +252,16 @@ fn fill_in(size: &mut SizeConfig) {
         rms_norm_eps: Some(resolved.rms_norm_eps),
         initializer_range: Some(resolved.initializer_range),
     };
+}
+
+/// Whether every evaluation of such a run holds a metric.
+pub(crate) fn is_measured(metric: &Metric, config: &RunConfig) -> bool {
+    match metric.measured {
+        Measured::EveryRow | Measured::Evaluation => true,
+        Measured::WithTeacher => config.teacher.is_some(),
+        Measured::WithSoftLoss => config.teacher.is_some() && has_soft_loss(config),
+        Measured::Run => false,
+    }
 }
 
 fn has_soft_loss(config: &RunConfig) -> bool {

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::file::read_json;
-use super::records::{Best, Evaluation, FORMAT_VERSION, RunId};
+use super::measured::Evaluation;
+use super::records::{Best, FORMAT_VERSION, RunId};
 
 /// Named arrays in single precision.
 pub type Arrays = BTreeMap<String, Vec<f32>>;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::MetricsMark;
 use super::error::StoreError;
 use super::lease::Lease;
-use super::records::MetricRow;
+use super::measured::MetricRow;
 
 /// Appends measurements, each as one whole line, for as long as the run is held.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::Evaluation;
 use crate::spec::CompareConfig;
 pub use crate::spec::{FORMAT_VERSION, NeededRun, PlannedRun, Purpose, RunId, RunRecord};
 
@@ -79,60 +80,6 @@ pub struct RunStatus {
     pub updated: String,
     /// Why it diverged, failed or was stopped.
     pub reason: Option<String>,
-}
-
-/// The part of the data that a metric was taken on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// The training batches of a step.
-    Train,
-    /// The held-out data.
-    Validation,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MetricRow {
-    /// Optimizer steps taken, from 1; 0 for an evaluation before the first.
-    pub step: u64,
-    /// Passes over the training data, fractional.
-    pub epoch: f64,
-    /// Training or validation.
-    pub split: Split,
-    /// The learning rate of the step; none for validation.
-    pub learning_rate: Option<f64>,
-    /// `alpha * hard + (1 - alpha) * soft`.
-    pub loss: f64,
-    /// Cross-entropy on the labels, nats a token.
-    pub hard_loss: f64,
-    /// The divergence from the teacher, temperature² included; none without a teacher.
-    pub soft_loss: Option<f64>,
-    /// Global norm of the gradient before clipping; none for validation.
-    pub grad_norm: Option<f64>,
-    /// Training: tokens that went through the student since the start, padding left out.
-    /// Validation: tokens that count in the loss.
-    pub tokens: u64,
-    /// Validation: fraction of positions where student and teacher have the same most likely token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agreement: Option<f64>,
-}
-
-/// Held-out figures of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Cross-entropy on the labels, nats a token.
-    pub hard_loss: f64,
-    /// `exp(hard_loss)`.
-    pub perplexity: f64,
-    /// The divergence from the teacher, temperature² included; none without a teacher.
-    pub soft_loss: Option<f64>,
-    /// Fraction of positions where student and teacher have the same most likely token.
-    pub agreement: Option<f64>,
-    /// Fraction of positions where the most likely token is the label.
-    pub accuracy: f64,
-    /// Positions that count.
-    pub tokens: u64,
 }
 
 /// The evaluation with the lowest held-out hard loss.

@@ -22,8 +22,9 @@ use super::checkpoint::Checkpoint;
 use super::error::StoreError;
 use super::file::{read_json, read_json_if_there, write_json_unflushed};
 use super::lease::{LeasePlace, Owner};
+use super::measured::MetricRow;
 use super::outcome::Outcome;
-use super::records::{MetricRow, RunId, RunRecord, RunState, RunStatus, RunSummary};
+use super::records::{RunId, RunRecord, RunState, RunStatus, RunSummary};
 use super::tail::MetricsTail;
 
 /// The directory of one run, to be read. Opening it reads nothing.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::error::StoreError;
-use super::records::MetricRow;
+use super::measured::MetricRow;
 
 /// A place in `metrics.jsonl` up to which it was read.
 #[derive(Debug)]

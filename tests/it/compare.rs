@@ -5,6 +5,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use kdx::compare::{CompareError, Comparison, Overrides, Source, Verdict, compare};
 use kdx::report::write;
+use kdx::spec::metric::MetricInfo;
 use kdx::spec::{Better, CompareConfig, Tolerance};
 use kdx::store::Store;
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ fn every_kind_of_source_gives_the_same_verdicts() {
 #[test]
 fn head_sets_the_tolerances_and_options_replace_them() {
     let (base, mut head) = (sweep(0.0, 1), sweep(0.05, 1));
-    let lax = Tolerance { relative: 0.0, absolute: 0.06, better: Better::Lower };
+    let lax = Tolerance { relative: 0.0, absolute: 0.06, better: Some(Better::Lower) };
     let metrics = [("validation/hard_loss".to_owned(), lax)].into_iter().collect();
     head.compare(CompareConfig { metrics, confidence: 0.9 });
     // Writing a run writes the plan.
@@ -103,6 +104,60 @@ fn head_sets_the_tolerances_and_options_replace_them() {
     let speed = Overrides { metrics: vec!["validation/accuracy".to_owned()], ..Overrides::default() };
     let found = compare(&experiment(&base), &folder, &speed).unwrap();
     assert!(found.rows.iter().all(|row| row.verdict == Verdict::Worse), "{found:?}");
+}
+
+/// The direction of a metric is what is asked for, else what its tolerance says, else what is known of it.
+#[test]
+fn metrics_are_compared_by_name_in_their_own_direction() {
+    let with_reward = |shift: f64| {
+        let mut sweep = Sweep::new("temps", &["loss.temperature"]);
+        sweep.shift = shift;
+        let better = Some(Better::Higher);
+        sweep.own_metric = Some(("reward", MetricInfo { better, ..MetricInfo::default() }));
+        sweep.run(&[("loss.temperature", json!(2.0))], End::Finished);
+        sweep
+    };
+    let (base, head) = (with_reward(0.0), with_reward(0.1));
+    let named = |name: &str| Overrides { metrics: vec![name.to_owned()], ..Overrides::default() };
+    let found = |base: &Source, head: &Source, name: &str| {
+        let found = compare(base, head, &named(name)).unwrap();
+        let [row] = &found.rows[..] else { panic!("{found:?}") };
+        (row.verdict, row.metric.clone().unwrap(), found.metrics[0].better)
+    };
+    let reward = (Verdict::Worse, "validation/reward".to_owned(), Better::Higher);
+    assert_eq!(found(&experiment(&base), &experiment(&head), "reward"), reward);
+    let folders = [Source::Report(report(&base)), Source::Report(report(&head))];
+    assert_eq!(found(&folders[0], &folders[1], "validation/reward"), reward);
+    let accuracy = (Verdict::Worse, "validation/accuracy".to_owned(), Better::Higher);
+    assert_eq!(found(&folders[0], &folders[1], "accuracy"), accuracy);
+    let perplexity = (Verdict::Worse, "validation/perplexity".to_owned(), Better::Lower);
+    assert_eq!(found(&folders[0], &folders[1], "perplexity"), perplexity);
+
+    // A table alone does not say what its columns mean.
+    let table = Source::Table(report(&base).join("runs.csv"));
+    let alone = base.beside("alone.csv");
+    std::fs::copy(report(&base).join("runs.csv"), &alone).unwrap();
+    assert_eq!(found(&table, &table, "reward").0, Verdict::Same);
+    let alone = Source::Table(alone);
+    let error = compare(&alone, &alone, &named("reward")).unwrap_err();
+    assert!(matches!(error, CompareError::NoDirection { .. }), "{error}");
+    let told = Overrides { better: Some(Better::Higher), ..named("reward") };
+    assert_eq!(compare(&alone, &experiment(&head), &told).unwrap().rows[0].verdict, Verdict::Worse);
+    let error = compare(&alone, &alone, &named("hardloss")).unwrap_err();
+    let CompareError::NoColumn { advice, .. } = error else { panic!("{error}") };
+    assert!(advice.starts_with("did you mean `validation/hard_loss`?"), "{advice}");
+
+    let mut told = with_reward(0.1);
+    let tolerance = Tolerance { absolute: 0.2, ..Tolerance::default() };
+    let metrics = [("accuracy".to_owned(), tolerance)].into_iter().collect();
+    told.compare(CompareConfig { metrics, ..CompareConfig::default() });
+    told.run(&[("loss.temperature", json!(2.0))], End::Finished);
+    let found = compare(&experiment(&base), &experiment(&told), &Overrides::default()).unwrap();
+    let metric = &found.metrics[0];
+    assert_eq!(
+        (metric.name.as_str(), metric.absolute, metric.better),
+        ("validation/accuracy", 0.2, Better::Higher)
+    );
 }
 
 #[test]

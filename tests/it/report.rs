@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use kdx::report::{Manifest, write};
+use kdx::spec::Better;
+use kdx::spec::metric::MetricInfo;
 use kdx::store::Store;
 use polars::prelude::*;
 use polars_io::prelude::{CsvReadOptions, ParquetReader, SerReader};
@@ -44,6 +46,7 @@ fn the_runs_table_has_the_promised_columns_with_types_and_values() {
         "validation/hard_loss",
         "validation/soft_loss",
         "validation/agreement",
+        "validation/accuracy",
         "validation/perplexity",
         "parameters",
         "tokens",
@@ -71,8 +74,8 @@ fn the_runs_table_has_the_promised_columns_with_types_and_values() {
     let summary = finished.summary().unwrap().unwrap();
     let validation = summary.validation.unwrap();
     assert_eq!(value("status", 0), AnyValue::StringOwned("finished".into()));
-    assert_eq!(value("validation/hard_loss", 0), AnyValue::Float64(validation.hard_loss));
-    assert_eq!(value("validation/agreement", 0), AnyValue::Float64(validation.agreement.unwrap()));
+    assert_eq!(value("validation/hard_loss", 0), AnyValue::Float64(validation.value("hard_loss").unwrap()));
+    assert_eq!(value("validation/agreement", 0), AnyValue::Float64(validation.value("agreement").unwrap()));
     assert_eq!(value("parameters", 0), AnyValue::UInt64(summary.parameters));
     assert_eq!(value("point", 0), AnyValue::StringOwned("{\"loss.temperature\":2.0}".into()));
     // A diverged student has no result, but its size and its cause.
@@ -102,20 +105,56 @@ fn the_metrics_table_holds_every_measurement_in_order() {
         "split",
         "learning_rate",
         "loss",
-        "hard_loss",
-        "soft_loss",
         "grad_norm",
         "tokens",
+        "hard_loss",
+        "soft_loss",
         "agreement",
+        "accuracy",
+        "perplexity",
     ];
     assert_eq!(names(&metrics), expected);
     let rows = run.metrics().unwrap();
     assert_eq!(metrics.height(), rows.len());
     let losses: Vec<f64> = metrics.column("hard_loss").unwrap().f64().unwrap().iter().flatten().collect();
-    assert_eq!(losses, rows.iter().map(|row| row.hard_loss).collect::<Vec<_>>());
+    assert_eq!(losses, rows.iter().map(|row| row.value("hard_loss").unwrap()).collect::<Vec<_>>());
     let steps: Vec<u64> = metrics.column("step").unwrap().u64().unwrap().iter().flatten().collect();
     assert_eq!(steps, rows.iter().map(|row| row.step).collect::<Vec<_>>());
     assert_eq!(csv(&out.join("metrics.csv")).shape(), metrics.shape());
+}
+
+/// A metric that only the runs know: its columns, its plot and its unit are there by its name.
+#[test]
+fn a_metric_that_is_not_registered_is_in_tables_plots_and_pages() {
+    let mut sweep = Sweep::new("own", &["loss.temperature"]);
+    let points = MetricInfo {
+        unit: "points".into(),
+        better: Some(Better::Higher),
+        description: "what the judge gave".into(),
+    };
+    sweep.own_metric = Some(("reward", points.clone()));
+    let run = sweep.run(&[("loss.temperature", json!(2.0))], End::Finished);
+    sweep.own_metric = None;
+    sweep.run(&[("loss.temperature", json!(4.0))], End::Finished);
+    let out = sweep.beside("report");
+    let written = write(&sweep.store(), "own", &out).unwrap();
+
+    let rewards = |frame: &DataFrame, column: &str| -> Vec<Option<f64>> {
+        frame.column(column).unwrap().f64().unwrap().iter().collect()
+    };
+    let reward = run.summary().unwrap().unwrap().validation.unwrap().value("reward");
+    assert_eq!(rewards(&parquet(&out.join("runs.parquet")), "validation/reward"), [reward, None]);
+    let found = rewards(&parquet(&out.join("metrics.parquet")), "reward");
+    let of_run = run.metrics().unwrap();
+    assert_eq!(found[..of_run.len()], of_run.iter().map(|row| row.value("reward")).collect::<Vec<_>>());
+    assert_eq!(found[of_run.len()..].iter().flatten().count(), 0);
+    assert!(found.iter().flatten().count() == 3, "{found:?}");
+
+    assert!(written.files.contains(&"plots/learning_curves_reward.svg".to_owned()), "{:?}", written.files);
+    let page = read(&out.join("index.html"));
+    assert!(page.contains("held out, what the judge gave; points; higher is better"));
+    assert!(read(&out.join("summary.md")).contains(&format!("reward {:.3}", reward.unwrap())));
+    assert_eq!(Manifest::read(&out).unwrap().unwrap().metrics, [("reward".to_owned(), points)].into());
 }
 
 #[test]
@@ -150,6 +189,8 @@ fn a_report_on_a_whole_grid_tells_what_was_found_and_what_went_wrong() {
             "heatmap_loss.temperature_loss.kind",
             "heatmap_loss.alpha_loss.kind",
             "learning_curves",
+            "learning_curves_agreement",
+            "learning_curves_accuracy",
         ]
     );
     for plot in plots {
@@ -193,7 +234,7 @@ fn the_gain_over_labels_alone_is_the_paired_difference() {
             losses
                 .entry(kind)
                 .or_default()
-                .push(run.summary().unwrap().unwrap().validation.unwrap().hard_loss);
+                .push(run.summary().unwrap().unwrap().validation.unwrap().value("hard_loss").unwrap());
         }
     }
     let gains: Vec<f64> = losses["none"].iter().zip(&losses["forward_kl"]).map(|(a, d)| a - d).collect();

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use kdx::data::train_on_texts;
 use kdx::distill::{self, Observer, Outcome};
 use kdx::model;
+use kdx::spec::metric::{ACCURACY, AGREEMENT, HARD_LOSS, PERPLEXITY, SOFT_LOSS};
 use kdx::spec::{
     FORMAT_VERSION, LossKind, PathList, Precision, RunConfig, RunId, RunRecord, RunSpec, ScheduleConfig,
     ScheduleKind, SignalKind, Stage, TeacherConfig, TrainConfig,
@@ -157,8 +158,8 @@ fn assert_curve(found: &[MetricRow], name: &str) {
         let number = |key: &str| expected[key].as_f64().unwrap();
         assert_eq!(row.step, expected["step"].as_u64().unwrap());
         let what = |part: &str| format!("{name}, step {}: {part}", row.step);
-        close(&what("hard"), row.hard_loss, number("hard"), 1e-3);
-        close(&what("soft"), row.soft_loss.unwrap(), number("soft"), 1e-3);
+        close(&what("hard"), row.value(HARD_LOSS).unwrap(), number("hard"), 1e-3);
+        close(&what("soft"), row.value(SOFT_LOSS).unwrap(), number("soft"), 1e-3);
         close(&what("total"), row.loss, number("total"), 1e-3);
         close(&what("gradient"), row.grad_norm.unwrap(), number("grad_norm"), 1e-3);
         close(&what("rate"), row.learning_rate.unwrap(), number("lr"), 1e-12);
@@ -190,8 +191,8 @@ pub fn a_run_in_bfloat16_follows_the_curve_within_a_hundredth() {
     for (row, expected) in rows.iter().zip(expected["curve_accumulate_1"].as_array().unwrap()) {
         let number = |key: &str| expected[key].as_f64().unwrap();
         let what = |part: &str| format!("step {}: {part}", row.step);
-        close(&what("hard"), row.hard_loss, number("hard"), 1e-2);
-        close(&what("soft"), row.soft_loss.unwrap(), number("soft"), 1e-2);
+        close(&what("hard"), row.value(HARD_LOSS).unwrap(), number("hard"), 1e-2);
+        close(&what("soft"), row.value(SOFT_LOSS).unwrap(), number("soft"), 1e-2);
         close(&what("total"), row.loss, number("total"), 1e-2);
         close(&what("gradient"), row.grad_norm.unwrap(), number("grad_norm"), 5e-2);
     }
@@ -272,9 +273,11 @@ pub fn a_run_on_text_is_measured_and_leaves_a_model_with_its_tokenizer() {
     assert_eq!(rows[1].epoch, 1.0);
     let last = rows.last().unwrap();
     let validation = summary.validation.unwrap();
-    assert_eq!((last.hard_loss, last.tokens), (validation.hard_loss, validation.tokens));
-    assert_eq!((validation.soft_loss, validation.agreement, summary.teacher_parameters), (None, None, None));
-    close("perplexity", validation.perplexity, validation.hard_loss.exp(), 1e-12);
+    assert_eq!((&last.values, last.tokens), (&validation.values, validation.tokens));
+    let measured: Vec<&str> = validation.values.iter().map(|(name, _)| name).collect();
+    assert_eq!((measured, summary.teacher_parameters), (vec![ACCURACY, HARD_LOSS, PERPLEXITY], None));
+    let value = |name| validation.value(name).unwrap();
+    close("perplexity", value(PERPLEXITY), value(HARD_LOSS).exp(), 1e-12);
     let per_epoch: u64 = rows[1].tokens;
     assert_eq!(summary.tokens, 2 * per_epoch);
 
@@ -298,8 +301,8 @@ fn figures_are_means_over_tokens_whatever_the_batches() {
         finished(bench.run(config).0).validation.unwrap()
     };
     let (one, all) = (measure(1), measure(7));
-    close("hard loss", one.hard_loss, all.hard_loss, 1e-6);
-    assert_eq!((one.accuracy, one.tokens), (all.accuracy, all.tokens));
+    close("hard loss", one.value(HARD_LOSS).unwrap(), all.value(HARD_LOSS).unwrap(), 1e-6);
+    assert_eq!((one.value(ACCURACY), one.tokens), (all.value(ACCURACY), all.tokens));
 }
 
 #[test]
@@ -326,14 +329,19 @@ fn a_trained_teacher_teaches_and_is_measured_beside_the_student() {
         let summary = finished(distill::train(&job, &mut Seen::default(), &Interrupt::new()));
         assert_eq!(summary.teacher_parameters, Some(taught.parameters));
         let (found, expected) = (summary.teacher_validation.unwrap(), taught.validation.clone().unwrap());
-        close("the teacher's loss", found.hard_loss, expected.hard_loss, 1e-6);
-        assert_eq!(found.accuracy, expected.accuracy);
+        close(
+            "the teacher's loss",
+            found.value(HARD_LOSS).unwrap(),
+            expected.value(HARD_LOSS).unwrap(),
+            1e-6,
+        );
+        assert_eq!(found.value(ACCURACY), expected.value(ACCURACY));
         // A baseline is measured against the teacher, but has no soft loss.
         let student = summary.validation.unwrap();
-        assert!((0.0..=1.0).contains(&student.agreement.unwrap()));
-        assert_eq!(student.soft_loss.is_some(), kind != LossKind::None);
+        assert!((0.0..=1.0).contains(&student.value(AGREEMENT).unwrap()));
+        assert_eq!(student.value(SOFT_LOSS).is_some(), kind != LossKind::None);
         let rows = bench.dir.metrics().unwrap();
-        assert!(rows.iter().all(|row| row.soft_loss.is_some() == (kind != LossKind::None)));
+        assert!(rows.iter().all(|row| row.value(SOFT_LOSS).is_some() == (kind != LossKind::None)));
     }
 }
 
@@ -348,9 +356,10 @@ fn the_model_with_the_lowest_held_out_loss_is_kept() {
     let summary = finished(bench.run(config).0);
     let rows = bench.dir.metrics().unwrap();
     let measured = rows.iter().filter(|row| row.split == Split::Validation);
-    let lowest = measured.min_by(|a, b| a.hard_loss.total_cmp(&b.hard_loss)).unwrap();
+    let lowest =
+        measured.min_by(|a, b| a.value(HARD_LOSS).unwrap().total_cmp(&b.value(HARD_LOSS).unwrap())).unwrap();
     let best = summary.best.unwrap();
-    assert_eq!((best.step, best.hard_loss), (lowest.step, lowest.hard_loss));
+    assert_eq!((best.step, Some(best.hard_loss)), (lowest.step, lowest.value(HARD_LOSS)));
     assert!(best.step < summary.steps, "the last step was the best");
     // Trained to that step alone, with the same learning rates, it is the same model.
     let model = |dir: PathBuf| std::fs::read(dir.join("model.safetensors")).unwrap();

@@ -123,6 +123,32 @@ fn successive_halving_finishes_the_best_run_and_spares_the_others() {
     assert_eq!(csv.matches(",stopped,").count(), stopped.len());
 }
 
+/// Any metric that every evaluation holds can be judged by, under its name alone.
+#[test]
+fn a_search_judges_by_a_metric_that_it_is_told_the_name_of() {
+    let place = asha();
+    place.succeeds(&["sweep", "tiny.toml", "--jobs", "1", "--set", "search.metric=accuracy"]);
+    let mut stopped = 0;
+    for (rate, run) in by_rate(&place) {
+        let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let rows = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let measured: Vec<_> = rows.filter(|row| row["split"] == "validation").collect();
+        assert!(!measured.is_empty() && measured.iter().all(|row| row["accuracy"].is_f64()), "{metrics}");
+        if state(&run) == "stopped" {
+            let last = measured.last().unwrap();
+            let (accuracy, step) = (last["accuracy"].as_f64().unwrap(), &last["step"]);
+            let reason = json(&run.join("status.json"))["reason"].as_str().unwrap().to_owned();
+            assert!(
+                reason.starts_with(&format!("asha: accuracy {accuracy:.4} at step {step} ")),
+                "{rate}: {reason}"
+            );
+            stopped += 1;
+        }
+    }
+    assert!(stopped >= 6, "{stopped}");
+    assert!(place.succeeds(&["ls", "tiny"]).contains("accuracy"));
+}
+
 #[test]
 fn a_killed_search_decides_and_measures_the_same() {
     let whole = asha();

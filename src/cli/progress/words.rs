@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::cli::text;
 use crate::schedule::Job;
+use crate::spec::metric;
 use crate::store::{MetricRow, RunState};
 
 /// The newest held-out row of each slot's run.
@@ -18,10 +19,11 @@ pub(super) fn describe_ending(
 ) -> String {
     let mut line = format!("{:<11} {}  {}", state.as_str(), job.id(), job.label());
     if let Some(row) = last {
-        line += &format!("  hard loss {:.4}", row.hard_loss);
-        if let Some(agreement) = row.agreement {
-            line += &format!(", agreement {:.1} %", 100.0 * agreement);
-        }
+        let headlines = row.values.ordered().into_iter().filter_map(|(name, value)| {
+            let metric = metric::find(name).filter(|metric| metric.is_headline)?;
+            Some(format!("{} {}", metric::title(name), text::write_measured(&metric.info(), value)))
+        });
+        line += &format!("  {}", headlines.collect::<Vec<_>>().join(", "));
     }
     if let Some(reason) = reason {
         line += &format!("  {reason}");

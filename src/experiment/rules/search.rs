@@ -3,7 +3,8 @@
 use super::breach::{Breach, Rules, Site};
 use crate::experiment::layers::merge::Merged;
 use crate::experiment::read::problem::{Draft, Report};
-use crate::spec::{LossKind, Pruner, RunConfig, SearchConfig, SearchMetric};
+use crate::spec::relevance::is_measured;
+use crate::spec::{Pruner, RunConfig, SearchConfig, SearchMetric};
 
 /// Checks what is sampled, and whether runs can be held against each other.
 pub(crate) fn check_space(
@@ -28,8 +29,7 @@ pub(crate) fn check_space(
         }
         _ => {}
     }
-    if search.pruner == Pruner::None || !matches!(search.metric, SearchMetric::Loss | SearchMetric::SoftLoss)
-    {
+    if search.pruner == Pruner::None || !search.metric.metric().is_scaled_by_loss {
         return;
     }
     let mut keys = merged.axes.iter().flat_map(|axis| axis.keys().into_iter().map(move |key| (key, axis.at)));
@@ -38,9 +38,10 @@ pub(crate) fn check_space(
         let message = format!("`{key}` changes what `{metric}` means, and runs are stopped by it");
         let draft =
             Draft::new(merged.place("search.metric"), message).label("not comparable").also(at, "with this");
-        warnings.push(
-            draft.help("judge by metric = \"hard_loss\" or \"agreement\", which mean the same in every run"),
-        );
+        let comparable = SearchMetric::choices().filter(|choice| !choice.metric().is_scaled_by_loss);
+        let comparable: Vec<&str> = comparable.map(SearchMetric::as_str).collect();
+        let help = format!("judge by what means the same in every run: {}", comparable.join(", "));
+        warnings.push(draft.help(help));
     }
 }
 
@@ -80,12 +81,7 @@ impl Rules<'_> {
             };
             self.error(site, &breach);
         }
-        let has_figure = match metric {
-            SearchMetric::Loss | SearchMetric::HardLoss => true,
-            SearchMetric::SoftLoss => config.teacher.is_some() && config.loss.kind != LossKind::None,
-            SearchMetric::Agreement => config.teacher.is_some(),
-        };
-        if !has_figure {
+        if !is_measured(metric.metric(), config) {
             let metric = metric.as_str();
             let breach = Breach {
                 rule: Some("search metric"),

@@ -145,7 +145,10 @@ fn what_is_not_comparable_is_a_warning() {
         bench.load_file("e.toml", &[], &[]).unwrap()
     };
     let experiment = text("soft_loss");
-    assert_eq!((experiment.search.pruner, experiment.search.metric), (Pruner::Asha, SearchMetric::SoftLoss));
+    assert_eq!(
+        (experiment.search.pruner, experiment.search.metric),
+        (Pruner::Asha, SearchMetric::find("soft_loss").unwrap())
+    );
     assert!(experiment.warnings[0].to_string().contains("`loss.temperature` changes what `soft_loss` means"));
     assert!(text("hard_loss").warnings.is_empty());
 }

@@ -2,16 +2,17 @@
 
 use plotters::prelude::*;
 
+use super::error::DrawError;
+use super::figure::{Data, Figure};
 use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, level_room, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, SEQUENCE_LENGTH, px, series_color};
-use super::{Data, DrawError, Figure};
-use crate::report::ReportError;
 use crate::report::aggregate::{self, Dot, Marginal, dots};
 use crate::report::cell::Cell;
+use crate::report::columns::{BASELINE, KIND};
+use crate::report::error::ReportError;
 use crate::report::format;
-use crate::report::grid::{Axis, BASELINE, LABELS_ALONE, Spacing};
-use crate::report::relevance::KIND;
+use crate::report::grid::{Axis, LABELS_ALONE, Spacing};
 
 /// Held-out hard loss along one axis.
 pub struct AxisPlot {
@@ -52,7 +53,7 @@ impl AxisPlot {
             .configurations
             .iter()
             .filter(|c| c.is_baseline && axis.is_of_loss())
-            .filter_map(|c| Some(c.hard_loss?.mean))
+            .filter_map(|c| Some(c.hard_loss()?.mean))
             .collect();
         let baseline =
             (!baselines.is_empty()).then(|| baselines.iter().sum::<f64>() / baselines.len() as f64);
@@ -116,7 +117,7 @@ fn with_series(data: &Data, axis: &Axis) -> Result<(Option<Axis>, Vec<Marginal>)
     let evidence = data.evidence;
     let mut candidates: Vec<Axis> = Vec::new();
     let is_measured = |baseline: bool| {
-        evidence.configurations.iter().any(|c| c.is_baseline == baseline && c.hard_loss.is_some())
+        evidence.configurations.iter().any(|c| c.is_baseline == baseline && c.hard_loss().is_some())
     };
     if !axis.is_of_loss() && is_measured(true) && is_measured(false) {
         candidates.push(Axis::of_training());

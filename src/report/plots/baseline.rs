@@ -3,10 +3,11 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::error::DrawError;
+use super::figure::{Data, Figure};
 use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, dashed, header, legend, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, MUTED, NEUTRAL, Type, px, text};
-use super::{Data, DrawError, Figure};
 use crate::report::findings::{confidence_text, student_groups};
 use crate::report::format;
 use crate::report::grid::LABELS_ALONE;
@@ -44,16 +45,16 @@ impl Baseline {
             rows.push(Row {
                 label: group.baseline.label.clone(),
                 is_baseline: true,
-                seeds: losses(&group.baseline.hard_losses),
-                sample: group.baseline.hard_loss?,
+                seeds: losses(group.baseline.hard_losses()),
+                sample: group.baseline.hard_loss()?,
                 difference: None,
             });
             for (configuration, difference) in group.distilled.iter().take(each) {
                 rows.push(Row {
                     label: configuration.label.clone(),
                     is_baseline: false,
-                    seeds: losses(&configuration.hard_losses),
-                    sample: configuration.hard_loss?,
+                    seeds: losses(configuration.hard_losses()),
+                    sample: configuration.hard_loss()?,
                     difference: Some(*difference),
                 });
             }

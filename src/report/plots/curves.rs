@@ -1,25 +1,31 @@
-//! Hard loss over the steps of training, and held out.
+//! A metric over the steps of training, and held out.
 
 use plotters::prelude::*;
 use polars::prelude::*;
 
+use super::error::DrawError;
+use super::figure::{Data, Figure};
 use super::panel::{Area, Entry, Mark, Panel, Titles, header, legend, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, PAPER, SEQUENCE_LENGTH, TEACHER, px, series_color};
-use super::{Data, DrawError, Figure};
-use crate::report::ReportError;
 use crate::report::cell::{Cell, numbers, texts};
+use crate::report::columns::{HARD_LOSS, KIND, TRAIN, VALIDATION};
+use crate::report::error::ReportError;
 use crate::report::format;
 use crate::report::grid::{Axis, LABELS_ALONE, Spacing};
-use crate::report::relevance::{KIND, in_place};
-use crate::report::tables::{TRAIN, VALIDATION};
+use crate::report::measure::Measure;
+use crate::report::relevance::in_place;
+use crate::spec::Better;
 
-/// Hard loss over the steps, a panel for each loss kind, a colour for each value of another axis.
+/// A metric over the steps, a panel for each loss kind, a colour for each value of another axis.
 pub struct Curves {
+    measure: Measure,
     panels: Vec<PanelData>,
     color: Option<Axis>,
     entries: Vec<Entry>,
     window: u64,
+    /// Whether training measures it as well; if not, what is held out is drawn as lines.
+    has_training: bool,
     has_single_runs: bool,
     has_validation: bool,
     has_diverged: bool,
@@ -55,22 +61,30 @@ const MOST_LINES: usize = 60;
 const MOST_PANELS: usize = 9;
 
 impl Curves {
-    /// None without measurements.
-    pub fn of(data: &Data) -> Result<Option<Self>, ReportError> {
-        let steps = numbers(data.metrics, "step")?;
-        let Some(last) = steps.into_iter().flatten().max_by(f64::total_cmp) else { return Ok(None) };
+    /// None without measurements, and where what is held out was measured only once.
+    pub fn of(data: &Data, measure: &Measure) -> Result<Option<Self>, ReportError> {
+        if data.metrics.column(&measure.name).is_err() {
+            return Ok(None);
+        }
+        let Some(last) = data.metrics.column("step")?.u64()?.max() else { return Ok(None) };
         let varied: Vec<&Axis> = data.evidence.grid.varied().collect();
         let of_kind = |a: &&&Axis| a.key == KIND && a.cells.len() < MOST_PANELS && varied.len() > 1;
         let facet = varied.iter().find(of_kind).copied();
         let color = varied.iter().find(|a| facet.is_none_or(|f| f.key != a.key)).copied();
-        let window = (last as u64).div_ceil(POINTS).max(1);
-        let tables = Tables::query(data, facet, color, window)?;
+        let window = last.div_ceil(POINTS).max(1);
+        let tables = Tables::query(data, &measure.name, facet, color, window)?;
+        let has_training = tables.single.height() > 0;
+        if !has_training && tables.validation.column("x")?.n_unique()? < 2 {
+            return Ok(None);
+        }
 
         let mut curves = Self {
+            measure: measure.clone(),
             panels: Vec::new(),
             color: color.cloned(),
             entries: Vec::new(),
             window,
+            has_training,
             has_single_runs: false,
             has_validation: false,
             has_diverged: false,
@@ -146,6 +160,9 @@ impl Curves {
             }
             panel.bold = lines(&means, &here, &color, key);
             panel.dots = lines(&held_out, &here, &color, key);
+            if !self.has_training {
+                panel.bold = lines(&held_out, &here, &color, key);
+            }
             // Where every mean is of one run, thin lines would say the same again.
             if panel.thin.len() == panel.bold.len() {
                 panel.thin.clear();
@@ -190,7 +207,13 @@ struct Tables {
 }
 
 impl Tables {
-    fn query(data: &Data, facet: Option<&Axis>, color: Option<&Axis>, window: u64) -> PolarsResult<Self> {
+    fn query(
+        data: &Data,
+        metric: &str,
+        facet: Option<&Axis>,
+        color: Option<&Axis>,
+        window: u64,
+    ) -> PolarsResult<Self> {
         let key = |axis: Option<&Axis>, name: &str| match axis {
             Some(axis) => col(axis.key.as_str()).alias(name),
             None => lit(NULL).alias(name),
@@ -204,7 +227,7 @@ impl Tables {
             soft,
         ]);
         let rows = |split: &str| {
-            let measured = col("split").eq(lit(split)).and(col("hard_loss").is_finite());
+            let measured = col("split").eq(lit(split)).and(col(metric).is_finite());
             data.metrics.clone().lazy().filter(measured)
         };
         // Casting cuts the fraction off.
@@ -213,7 +236,7 @@ impl Tables {
         let single = rows(TRAIN)
             .with_column(bucket.alias("bucket"))
             .group_by_stable([col("run_id"), col("bucket")])
-            .agg([col("step").mean().alias("x"), col("hard_loss").mean().alias("y")])
+            .agg([col("step").mean().alias("x"), col(metric).mean().alias("y")])
             .left_join(info.clone(), col("run_id"), col("run_id"))
             .sort(["run_id", "bucket"], order());
 
@@ -237,7 +260,7 @@ impl Tables {
             .filter(counted)
             .sort(["step", "run_id"], order())
             .group_by_stable([&[col("step")], &series[..]].concat())
-            .agg([col("hard_loss").mean().alias("y")])
+            .agg([col(metric).mean().alias("y")])
             .with_column(col("step").alias("x"))
             .sort(["step"], order());
         let single = single.collect()?;
@@ -246,7 +269,8 @@ impl Tables {
     }
 
     fn has_baseline(&self) -> PolarsResult<bool> {
-        Ok(read(&self.single)?.iter().any(|row| !row.has_soft_loss))
+        let mut rows = read(&self.single)?.into_iter().chain(read(&self.validation)?);
+        Ok(rows.any(|row| !row.has_soft_loss))
     }
 }
 
@@ -326,7 +350,8 @@ impl Curves {
         let (Some(low), Some(high)) = (losses.first(), losses.last()) else { return f64::INFINITY };
         let fifth = losses[(losses.len() - 1) * 4 / 5];
         let top = fifth + 0.35 * (fifth - low);
-        if *high > low + 1.5 * (top - low) { top } else { *high }
+        let is_loss = self.measure.info.better == Some(Better::Lower);
+        if is_loss && *high > low + 1.5 * (top - low) { top } else { *high }
     }
 
     fn values(&self) -> impl Iterator<Item = (f64, f64)> {
@@ -342,14 +367,20 @@ impl Figure for Curves {
     }
 
     fn title(&self) -> String {
-        match &self.color {
-            Some(axis) => format!("Learning curves by {}", axis.name),
-            None => "Learning curves".to_owned(),
-        }
+        let of = match self.measure.column.as_str() {
+            HARD_LOSS => String::new(),
+            _ => format!(" of {}", self.measure.title),
+        };
+        let by = self.color.as_ref().map_or(String::new(), |axis| format!(" by {}", axis.name));
+        format!("Learning curves{of}{by}")
     }
 
     fn caption(&self) -> String {
-        let mut text = "Hard loss. Lines: training".to_owned();
+        let metric = format::capitalized(&self.measure.title);
+        if !self.has_training {
+            return format!("{metric}, held out: means over runs.");
+        }
+        let mut text = format!("{metric}. Lines: training");
         if self.window > 1 {
             text += &format!(", mean over {}", format::plural(self.window as usize, "step"));
         }
@@ -374,7 +405,7 @@ impl Figure for Curves {
         let highest = self.highest();
         let losses = self.values().map(|(_, y)| y.min(highest));
         let y = Scale::linear(losses, 5).unwrap_or_else(|| Scale::categories(&[]));
-        let y_title = "hard loss (nats a token)";
+        let y_title = self.measure.title_with_unit();
 
         let columns = self.columns();
         let rows = self.panels.len().div_ceil(columns);
@@ -382,7 +413,7 @@ impl Figure for Curves {
             let titles = Titles {
                 panel: &data.title,
                 x: if index + columns >= self.panels.len() { "optimizer step" } else { "" },
-                y: if index % columns == 0 { y_title } else { "" },
+                y: if index % columns == 0 { y_title.as_str() } else { "" },
                 ..Titles::default()
             };
             let panel = Panel::new(cell, x.clone(), y.clone(), &titles)?;

@@ -3,12 +3,13 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::error::DrawError;
+use super::figure::{Data, Figure};
 use super::panel::{Area, Panel, Titles, header, measure};
 use super::scale::Scale;
 use super::style::{INK, MUTED, Type, heat as heat_color, on_color, px, text};
-use super::{Data, DrawError, Figure};
-use crate::report::ReportError;
 use crate::report::aggregate;
+use crate::report::error::ReportError;
 use crate::report::format;
 use crate::report::grid::{Axis, Spacing};
 

@@ -4,6 +4,8 @@ mod axis;
 mod baseline;
 mod bitmap;
 mod curves;
+mod error;
+mod figure;
 mod heatmap;
 mod panel;
 mod scale;
@@ -13,13 +15,12 @@ pub mod style;
 use std::path::Path;
 
 use plotters::prelude::*;
-use polars::prelude::DataFrame;
-use thiserror::Error;
 
-use super::ReportError;
-use super::findings::Evidence;
+use super::columns::HARD_LOSS;
+use super::error::ReportError;
 use crate::store::StoreError;
-use panel::Area;
+pub use figure::Data;
+use figure::Figure;
 
 /// A plot, drawn.
 #[derive(Debug)]
@@ -36,16 +37,6 @@ pub struct Plot {
     pub png: Vec<u8>,
     /// Whether its colours are those of series, which dark pages lighten.
     pub has_series: bool,
-}
-
-/// What all plots are drawn from.
-pub struct Data<'a> {
-    /// The runs table.
-    pub runs: &'a DataFrame,
-    /// The metrics table.
-    pub metrics: &'a DataFrame,
-    /// What the findings are computed from.
-    pub evidence: &'a Evidence<'a>,
 }
 
 /// Heat maps of a report at most; beyond that nobody looks at them.
@@ -78,37 +69,15 @@ pub fn draw(data: &Data) -> Result<Vec<Plot>, ReportError> {
     if let Some(figure) = size::SizePlot::of(data) {
         plots.push(render("size_against_quality", &figure)?);
     }
-    if let Some(figure) = curves::Curves::of(data)? {
-        plots.push(render("learning_curves", &figure)?);
+    for measure in data.evidence.measures.iter().filter(|measure| measure.is_headline()) {
+        let Some(figure) = curves::Curves::of(data, measure)? else { continue };
+        let name = match measure.column.as_str() {
+            HARD_LOSS => "learning_curves".to_owned(),
+            _ => format!("learning_curves_{}", file_name(&measure.name)),
+        };
+        plots.push(render(&name, &figure)?);
     }
     Ok(plots)
-}
-
-/// Something that can be drawn on any backend.
-trait Figure {
-    /// Width and height in CSS pixels.
-    fn size(&self) -> (i32, i32);
-    /// What it shows, in a line.
-    fn title(&self) -> String;
-    /// How to read it.
-    fn caption(&self) -> String;
-    /// Whether its colours are those of series.
-    fn has_series(&self) -> bool {
-        true
-    }
-    /// Draws it.
-    fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), DrawError>;
-}
-
-/// What a drawing backend says.
-#[derive(Debug, Error)]
-#[error("{0}")]
-struct DrawError(String);
-
-impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for DrawError {
-    fn from(error: DrawingAreaErrorKind<E>) -> Self {
-        Self(error.to_string())
-    }
 }
 
 fn render(name: &str, figure: &impl Figure) -> Result<Plot, ReportError> {

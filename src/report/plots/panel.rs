@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{FontTransform, RGBColor};
 
-use super::DrawError;
+use super::error::DrawError;
 use super::scale::Scale;
 use super::style::{GRID, INK, MUTED, PAPER, Type, px, text};
 

@@ -3,14 +3,16 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::error::DrawError;
+use super::figure::{Data, Figure};
 use super::panel::{Area, Direction, Entry, Mark, Panel, Titles, header, legend, level_room, mark};
 use super::scale::Scale;
 use super::style::{ACCENT, NEUTRAL, TEACHER, Type, px, text};
-use super::{Data, DrawError, Figure};
 use crate::report::aggregate::Configuration;
 use crate::report::format;
 use crate::report::grid::LABELS_ALONE;
 use crate::report::statistics::Sample;
+use crate::spec::metric::HARD_LOSS;
 
 /// Parameters against held-out hard loss.
 pub struct SizePlot {
@@ -30,7 +32,7 @@ impl SizePlot {
         let configurations = data.evidence.configurations;
         let measured = |baseline: bool| {
             let of_kind = configurations.iter().filter(move |c| c.is_baseline == baseline);
-            of_kind.filter_map(|c: &Configuration| Some((c.parameters?, c.hard_loss?)))
+            of_kind.filter_map(|c: &Configuration| Some((c.parameters?, c.hard_loss()?)))
         };
         let dots: Vec<_> = measured(false).chain(measured(true)).map(|(size, s)| (size, s.mean)).collect();
         let mut teachers: Vec<(f64, f64)> = Vec::new();
@@ -42,11 +44,9 @@ impl SizePlot {
             .filter(|r| r.is_finished())
             .filter_map(|r| r.summary.as_ref());
         for summary in summaries {
-            let (Some(size), Some(figures)) = (summary.teacher_parameters, &summary.teacher_validation)
-            else {
-                continue;
-            };
-            let teacher = (size as f64, figures.hard_loss);
+            let loss = summary.teacher_validation.as_ref().and_then(|figures| figures.value(HARD_LOSS));
+            let (Some(size), Some(loss)) = (summary.teacher_parameters, loss) else { continue };
+            let teacher = (size as f64, loss);
             if !teachers.iter().any(|t| t.0 == teacher.0 && (t.1 - teacher.1).abs() < 1e-3 * t.1.abs()) {
                 teachers.push(teacher);
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::asha::Asha;
 use super::median::Median;
 use crate::schedule::plan::Job;
-use crate::spec::{Better, Pruner, SearchConfig, SearchMetric};
+use crate::spec::{Better, Pruner, SearchConfig};
 use crate::store::{MetricRow, RunId, RunState, SearchFact};
 
 /// What a free slot is to do.
@@ -130,7 +130,7 @@ impl Candidates {
     /// Takes in a row that is news. Where the run is judged, it may be stopped.
     pub fn measure(&mut self, run: &RunId, row: &MetricRow, is_judged: bool) -> Vec<SearchFact> {
         let Some(evaluation) = self.evaluation(run, row) else { return Vec::new() };
-        let value = figure(self.config.metric, row).filter(|value| value.is_finite());
+        let value = row.value(self.config.metric.as_str()).filter(|value| value.is_finite());
         self.report(run, evaluation, value);
         let mut facts = vec![SearchFact::Measured { evaluation, step: row.step, value }];
         let worse = match &self.rule {
@@ -258,7 +258,7 @@ impl Candidates {
     }
 
     fn report(&mut self, run: &RunId, evaluation: u64, value: Option<f64>) {
-        let cost = match (value, self.config.metric.better()) {
+        let cost = match (value, self.config.metric.metric().better) {
             (None, _) => f64::INFINITY,
             (Some(value), Better::Lower) => value,
             (Some(value), Better::Higher) => -value,
@@ -289,7 +289,7 @@ impl Candidates {
 
     /// A cost in the metric's own direction.
     fn value(&self, cost: f64) -> f64 {
-        match self.config.metric.better() {
+        match self.config.metric.metric().better {
             Better::Lower => cost,
             Better::Higher => -cost,
         }
@@ -326,15 +326,6 @@ impl Candidates {
 
 /// Doubling so often, no number of steps is left.
 const MOST_RUNGS: usize = 64;
-
-fn figure(metric: SearchMetric, row: &MetricRow) -> Option<f64> {
-    match metric {
-        SearchMetric::Loss => Some(row.loss),
-        SearchMetric::HardLoss => Some(row.hard_loss),
-        SearchMetric::SoftLoss => row.soft_loss,
-        SearchMetric::Agreement => row.agreement,
-    }
-}
 
 /// The waiting runs, to look them up.
 fn set_of<'r>(waiting: &[&'r RunId]) -> HashSet<&'r RunId> {

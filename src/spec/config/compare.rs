@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::spec::metric::Better;
+
 /// When `kdx compare` calls a configuration worse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -17,8 +19,8 @@ pub struct CompareConfig {
 impl Default for CompareConfig {
     fn default() -> Self {
         let metrics = [
-            ("validation/hard_loss", Tolerance { relative: 0.01, absolute: 0.0, better: Better::Lower }),
-            ("validation/agreement", Tolerance { relative: 0.0, absolute: 0.01, better: Better::Higher }),
+            ("validation/hard_loss", Tolerance { relative: 0.01, ..Tolerance::default() }),
+            ("validation/agreement", Tolerance { absolute: 0.01, ..Tolerance::default() }),
         ];
         Self { metrics: metrics.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(), confidence: 0.95 }
     }
@@ -34,17 +36,7 @@ pub struct Tolerance {
     /// Allowed worsening in the metric's own unit; the larger of the two allowances counts.
     #[schemars(range(min = 0.0))]
     pub absolute: f64,
-    /// Which direction is better.
-    pub better: Better,
-}
-
-/// Which direction of a metric is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Better {
-    /// Losses, times, memory.
-    #[default]
-    Lower,
-    /// Agreement, accuracy, throughput.
-    Higher,
+    /// Which direction is better; left out, what is known of the metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub better: Option<Better>,
 }

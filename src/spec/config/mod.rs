@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Better, CompareConfig, Tolerance};
+pub use compare::{CompareConfig, Tolerance};
 pub use data::{DataConfig, DataFormat, OnBadRecord, PathList};
 pub use loss::{AlphaWeighs, LossConfig, LossKind};
 pub(crate) use loss::{LOSS_NUMBERS, LossNumber, LossRow};

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use kdx::spec::metric::{ACCURACY, AGREEMENT, HARD_LOSS, MetricInfo, PERPLEXITY, SOFT_LOSS};
 use kdx::spec::{
     CompareConfig, FORMAT_VERSION, LossKind, NeededRun, PlannedRun, Purpose, RunConfig, RunId, RunRecord,
     RunSpec, Stage,
 };
 use kdx::store::{
     Evaluation, ExperimentRecord, HeldRun, MetricRow, RunDir, RunState, RunStatus, RunSummary, Split, Store,
+    Values,
 };
 use serde_json::{Map, Value, json};
 
@@ -22,6 +24,8 @@ pub struct Sweep {
     compare: CompareConfig,
     /// Added to every held-out hard loss.
     pub shift: f64,
+    /// A metric that no registry knows and every run measures: ten less the hard loss.
+    pub own_metric: Option<(&'static str, MetricInfo)>,
 }
 
 /// What becomes of a run.
@@ -55,6 +59,7 @@ impl Sweep {
             teachers: Vec::new(),
             compare: CompareConfig::default(),
             shift: 0.0,
+            own_metric: None,
         };
         sweep.add_teacher();
         sweep
@@ -145,9 +150,9 @@ impl Sweep {
             End::Failed => 40,
             _ => STEPS,
         };
-        write_metrics(&held, &config, hard_loss, last, end == End::Diverged, has_teacher);
+        self.write_metrics(&held, &config, hard_loss, last, end == End::Diverged, has_teacher);
         if matches!(end, End::Finished | End::Diverged | End::Damaged) {
-            let validation = (end != End::Diverged).then(|| evaluation(hard_loss, has_teacher));
+            let validation = (end != End::Diverged).then(|| self.measured(hard_loss, has_teacher));
             held.write_summary(&summary(&config, last, validation, end == End::Diverged)).unwrap();
         }
         if end == End::Damaged {
@@ -207,6 +212,55 @@ impl Sweep {
                 compare: self.compare.clone(),
             })
             .unwrap();
+    }
+
+    /// An evaluation with the metric that is the sweep's own.
+    fn measured(&self, hard_loss: f64, has_teacher: bool) -> Evaluation {
+        let mut measured = evaluation(hard_loss, has_teacher);
+        if let Some((name, info)) = &self.own_metric {
+            measured.declared.insert((*name).to_owned(), info.clone());
+            let all = measured.values.iter().chain([(*name, 10.0 - hard_loss)]);
+            measured.values = all.map(|(name, value)| (name.to_owned(), Some(value))).collect();
+        }
+        measured
+    }
+
+    fn write_metrics(
+        &self,
+        held: &HeldRun,
+        config: &RunConfig,
+        end: f64,
+        last: u64,
+        diverges: bool,
+        has_teacher: bool,
+    ) {
+        let mut writer = held.begin_metrics().unwrap();
+        let text = serde_json::to_string(config).unwrap();
+        let at = |step: u64| end - 0.05 + (8.3 - end) * (-(step as f64) / 22.0).exp();
+        for step in 1..=last {
+            let mut hard_loss = at(step) + 0.09 * noise(&format!("{text} {step}"));
+            if diverges && step + 25 > last {
+                hard_loss += (step + 25 - last) as f64 * 0.2;
+            }
+            let row = |split, loss: f64, values| MetricRow {
+                step,
+                epoch: step as f64 / 100.0,
+                split,
+                learning_rate: (split == Split::Train).then_some(5e-4),
+                loss,
+                grad_norm: (split == Split::Train).then_some(1.2),
+                tokens: step * 1024,
+                values,
+            };
+            let soft_loss = has_teacher.then_some(hard_loss * 0.4);
+            let values = Values::from_iter([(HARD_LOSS, Some(hard_loss)), (SOFT_LOSS, soft_loss)]);
+            writer.append(&row(Split::Train, hard_loss, values)).unwrap();
+            if step % 100 == 0 {
+                let held_out = if step == last { end } else { at(step) + 0.05 };
+                let values = self.measured(held_out, has_teacher).values;
+                writer.append(&row(Split::Validation, held_out, values)).unwrap();
+            }
+        }
     }
 
     /// The plan without any run.
@@ -269,14 +323,14 @@ fn parameters(config: &RunConfig) -> u64 {
 }
 
 fn evaluation(hard_loss: f64, has_teacher: bool) -> Evaluation {
-    Evaluation {
-        hard_loss,
-        perplexity: hard_loss.exp(),
-        soft_loss: has_teacher.then_some(hard_loss * 0.4),
-        agreement: Some(0.95 - (hard_loss - TEACHER_LOSS) * 0.5),
-        accuracy: (-hard_loss * 0.5).exp(),
-        tokens: 21_504,
-    }
+    let values = [
+        (HARD_LOSS, Some(hard_loss)),
+        (PERPLEXITY, Some(hard_loss.exp())),
+        (SOFT_LOSS, has_teacher.then_some(hard_loss * 0.4)),
+        (AGREEMENT, Some(0.95 - (hard_loss - TEACHER_LOSS) * 0.5)),
+        (ACCURACY, Some((-hard_loss * 0.5).exp())),
+    ];
+    Evaluation { tokens: 21_504, declared: Default::default(), values: Values::from_iter(values) }
 }
 
 fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diverged: bool) -> RunSummary {
@@ -298,34 +352,6 @@ fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diver
     }
 }
 
-fn write_metrics(held: &HeldRun, config: &RunConfig, end: f64, last: u64, diverges: bool, has_teacher: bool) {
-    let mut writer = held.begin_metrics().unwrap();
-    let text = serde_json::to_string(config).unwrap();
-    let at = |step: u64| end - 0.05 + (8.3 - end) * (-(step as f64) / 22.0).exp();
-    for step in 1..=last {
-        let mut hard_loss = at(step) + 0.09 * noise(&format!("{text} {step}"));
-        if diverges && step + 25 > last {
-            hard_loss += (step + 25 - last) as f64 * 0.2;
-        }
-        let row = |split, loss: f64| MetricRow {
-            step,
-            epoch: step as f64 / 100.0,
-            split,
-            learning_rate: (split == Split::Train).then_some(5e-4),
-            loss,
-            hard_loss: loss,
-            soft_loss: has_teacher.then_some(loss * 0.4),
-            grad_norm: (split == Split::Train).then_some(1.2),
-            tokens: step * 1024,
-            agreement: (split == Split::Validation).then_some(0.6),
-        };
-        writer.append(&row(Split::Train, hard_loss)).unwrap();
-        if step % 100 == 0 {
-            let held_out = if step == last { end } else { at(step) + 0.05 };
-            writer.append(&row(Split::Validation, held_out)).unwrap();
-        }
-    }
-}
 
 /// The files below a directory with their contents, by relative path.
 pub fn files(directory: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {

@@ -124,6 +124,16 @@ pub fn rows() -> Vec<Wrong> {
             &["e.toml:12:10", "`search.pruner` must be one of `none`, `asha`, `median`"],
         ),
         added(
+            "a metric by a wrong name",
+            "[search]\nmetric = \"hard-los\"",
+            &["e.toml:12:10", "`search.metric` is \"hard-los\", did you mean `hard_loss`?", "`perplexity`"],
+        ),
+        added(
+            "a metric that a run has only at its end",
+            "[search]\nmetric = \"wall_seconds\"",
+            &["e.toml:12:10", "`search.metric` must be one of `loss`, `hard_loss`", "\"wall_seconds\""],
+        ),
+        added(
             "halving by one",
             "[search]\neta = 1",
             &["e.toml:12:7", "`search.eta` must be a whole number of at least 2, found 1"],
