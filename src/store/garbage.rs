@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use super::error::StoreError;
 use super::held_run::{HeldRun, SET_ASIDE};
+use super::layout::{Store, list_names};
 use super::lease::LeaseTimes;
 use super::leftovers::{Leftover, leftovers};
 use super::records::RunId;
 use super::run_dir::RunDir;
-use super::{Store, entries};
 
 /// Something that nothing needs, with the reason.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl Store {
     fn set_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut found = Vec::new();
         for directory in self.run_places() {
-            let names = entries(&directory, |name| name.starts_with(SET_ASIDE))?;
+            let names = list_names(&directory, |name| name.starts_with(SET_ASIDE))?;
             found.extend(names.into_iter().map(|name| directory.join(name)));
         }
         Ok(found)
