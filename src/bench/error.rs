@@ -48,7 +48,8 @@ pub enum BenchError {
     },
     /// Models that the machine cannot hold.
     #[error(
-        "the weights of both models, with the student's gradients and moments, take {needed} MiB; this machine has {available} MiB of memory"
+        "the weights of both models, with the student's gradients and moments, take {needed} MiB; this \
+         machine has {available} MiB of memory"
     )]
     #[diagnostic(help("choose smaller sizes or a smaller vocabulary"))]
     Memory {

@@ -33,8 +33,8 @@ pub enum CacheError {
         free.map_or("an unknown amount".to_owned(), |free| ByteSize(free).to_string())
     )]
     #[diagnostic(help(
-        "`kdx cache gc --max-size SIZE` removes what was not used for longest; `teacher.signal = \"online\"` needs \
-         no file; `--store DIR` takes another disk"
+        "`kdx cache gc --max-size SIZE` removes what was not used for longest; `teacher.signal = \"online\"` \
+         needs no file; `--store DIR` takes another disk"
     ))]
     Full {
         /// The file.

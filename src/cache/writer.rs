@@ -104,8 +104,8 @@ impl Writer {
     /// Writes the rows of a sequence, as pieces that follow each other.
     ///
     /// # Errors
-    /// Where the disk is full, in which case the part is removed to make room for others, or refuses; or where
-    /// another process writes the file by now.
+    /// Where the disk is full, in which case the part is removed to make room for others, or refuses; or
+    /// where another process writes the file by now.
     pub fn write(&mut self, sequence: usize, pieces: &[&[u8]]) -> Result<(), CacheError> {
         self.lock.check()?;
         let mut offset = DATA_START + self.starts[sequence] * self.row_bytes;

@@ -174,8 +174,8 @@ mod tests {
         assert!(matches!(of(11, "", true), Failure::Crashed(_)));
         assert_eq!(of(3 << 8, "", false).to_string(), "its worker ended with exit code 3 and no report");
         for log in [
-            "thread 'main' panicked: An IO error happened\nCaused by:\n  out of device memory allocating 4096 \
-             bytes",
+            "thread 'main' panicked: An IO error happened\nCaused by:\n  out of device memory allocating \
+             4096 bytes",
             "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of \
              memory\")",
             "Execute(OutOfMemory { size: 4096 })",

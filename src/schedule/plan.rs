@@ -149,7 +149,8 @@ fn speed(jobs: &[Job]) -> Speed {
 pub struct Plan {
     /// The experiment's record, as the store will hold it.
     pub experiment: ExperimentRecord,
-    /// All runs, each behind those that it needs: what is needed first, then the points in the experiment's order.
+    /// All runs, each behind those that it needs: what is needed first, then the points in the experiment's
+    /// order.
     pub jobs: Vec<Job>,
     /// How fast this machine trains.
     pub speed: Speed,
@@ -233,8 +234,9 @@ impl Plan {
         self.jobs.iter().filter(|job| matches!(job.part, Part::Need(_)))
     }
 
-    /// What a sweep has to do: the points that are not done, and whatever unfinished runs they need, directly or
-    /// through others. Those that most work waits for come first, so that no long chain is left alone at the end.
+    /// What a sweep has to do: the points that are not done, and whatever unfinished runs they need, directly
+    /// or through others. Those that most work waits for come first, so that no long chain is left alone at
+    /// the end.
     pub fn pending(&self) -> Vec<Job> {
         let undone = self.points().filter(|job| !job.state.is_done());
         self.chosen(&undone.map(|job| job.id().clone()).collect())
@@ -307,8 +309,8 @@ fn needed(jobs: &[Job]) -> Vec<NeededRun> {
     jobs.iter().filter_map(need).collect()
 }
 
-/// The runs with their costs and where each stands, those that they need before them: also what unfinished ones
-/// of the store need in their turn.
+/// The runs with their costs and where each stands, those that they need before them: also what unfinished
+/// ones of the store need in their turn.
 fn plan_jobs(parts: Vec<(RunRecord, Part)>, store: &Store) -> Result<(Vec<Job>, Vec<Damaged>), PlanError> {
     let dirs: Vec<(RunId, RunDir)> =
         parts.iter().map(|(record, _)| (record.run_id.clone(), store.run_dir(&record.run_id))).collect();
@@ -348,8 +350,8 @@ fn plan_jobs(parts: Vec<(RunRecord, Part)>, store: &Store) -> Result<(Vec<Job>, 
     Ok((jobs, damaged))
 }
 
-/// Adds the runs of the store that unfinished ones need and that are not there yet, and puts each behind what it
-/// needs.
+/// Adds the runs of the store that unfinished ones need and that are not there yet, and puts each behind what
+/// it needs.
 fn add_what_is_needed(
     parts: Vec<(RunRecord, Part)>,
     inspections: &mut HashMap<RunId, Inspection>,
@@ -393,8 +395,8 @@ fn sort_by_needs(parts: Vec<(RunRecord, Part)>) -> Vec<(RunRecord, Part)> {
     let mut order = Vec::with_capacity(parts.len());
     let mut is_placed = vec![false; parts.len()];
     for index in 0..parts.len() {
-        // Needs that were not looked at yet lie on top. An id is a hash over those of the needs, so there is no
-        // circle.
+        // Needs that were not looked at yet lie on top. An id is a hash over those of the needs, so there is
+        // no circle.
         let mut stack = vec![index];
         while let Some(&top) = stack.last() {
             if is_placed[top] {
@@ -420,8 +422,8 @@ fn sort_by_needs(parts: Vec<(RunRecord, Part)>) -> Vec<(RunRecord, Part)> {
     order.into_iter().filter_map(|index| parts[index].take()).collect()
 }
 
-/// Sorts jobs by the work of the longest chain that begins with each, the longest first. So a job stands behind
-/// what it needs, too.
+/// Sorts jobs by the work of the longest chain that begins with each, the longest first. So a job stands
+/// behind what it needs, too.
 fn in_order_of_chains(jobs: Vec<Job>) -> Vec<Job> {
     let place: HashMap<&RunId, usize> =
         jobs.iter().enumerate().map(|(index, job)| (job.id(), index)).collect();

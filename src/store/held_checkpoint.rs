@@ -15,8 +15,8 @@ impl HeldRun {
     /// need be in memory at once.
     ///
     /// # Errors
-    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before is
-    /// still whole then.
+    /// Where a file cannot be written, or the lease of the run is lost; the checkpoint that was there before
+    /// is still whole then.
     pub fn write_checkpoint(
         &self,
         state: CheckpointState,

@@ -95,7 +95,8 @@ impl RunDir {
 }
 
 impl HeldRun {
-    /// Whether this process still holds the run, see [`Lease::check`]. Every method that writes asks by itself.
+    /// Whether this process still holds the run, see [`Lease::check`]. Every method that writes asks by
+    /// itself.
     pub(super) fn check_lease(&self) -> Result<(), StoreError> {
         self.lease.check()
     }

@@ -236,8 +236,8 @@ fn a_run_whose_worker_died_is_killed_and_one_that_was_asked_to_stop_is_interrupt
     // As it has always been written.
     for (word, state) in [("running", RunState::Killed), ("interrupted", RunState::Interrupted)] {
         let text = format!(
-            r#"{{"format_version": 1, "state": "{word}", "attempt": 1, "device": "cpu", "threads": 1, "pid": 1,
-                "started": "", "updated": "", "reason": null}}"#
+            r#"{{"format_version": 1, "state": "{word}", "attempt": 1, "device": "cpu", "threads": 1,
+                "pid": 1, "started": "", "updated": "", "reason": null}}"#
         );
         fs::write(dir.status_path(), text).unwrap();
         assert_eq!(dir.state().unwrap(), state);

@@ -150,8 +150,8 @@ impl<'a> Making<'a, '_> {
             let Some(file) = self.file(&plan, Some(&shortlist))? else { return Ok(None) };
             if let Some(loss) = file.header().loss {
                 tracing::info!(
-                    "teacher signal: topk; {k} of {student_vocab} logits of the {} leave out {:.3} % of the mass, \
-                     KL {:.2e} nats a token at temperature 1",
+                    "teacher signal: topk; {k} of {student_vocab} logits of the {} leave out {:.3} % of the \
+                     mass, KL {:.2e} nats a token at temperature 1",
                     split.name,
                     100.0 * loss.tail_mass,
                     loss.divergence

@@ -4,8 +4,8 @@ use super::breach::{Breach, Rules, Site};
 use crate::spec::config::LossRow;
 use crate::spec::{LossConfig, RunConfig, ScheduleConfig, ScheduleKind, TrainConfig};
 
-/// Below it, single precision decides what both distributions are: logits of 30 are rounded by some 3e-6, of which this
-/// makes parts in a thousand of every probability. The kernels are exact from here on.
+/// Below it, single precision decides what both distributions are: logits of 30 are rounded by some 3e-6, of
+/// which this makes parts in a thousand of every probability. The kernels are exact from here on.
 const LOWEST_TEMPERATURE: f64 = 0.001;
 
 /// Above it, both distributions are nearly flat and hardly anything is left to learn.

@@ -302,7 +302,8 @@ fn an_input_that_goes_away_is_an_error_that_names_it() {
     assert!(error.contains("data.train") && error.contains("train.jsonl"), "{error}");
 }
 
-/// Ids are defined by these documents: a change to one gives every run a new id, and must come with a new version.
+/// Ids are defined by these documents: a change to one gives every run a new id, and must come with a new
+/// version.
 #[test]
 fn ids_are_hashes_of_canonical_documents() {
     let bench = Bench::new();
@@ -313,9 +314,9 @@ fn ids_are_hashes_of_canonical_documents() {
     let abc = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
     let data = format!(r#""data":{{"tokenizer":{{"tokenizer.json":"{abc}"}},"train":["{abc}"]}}"#);
     let size = |width: u32, inner: u32, layers: u32, kv: u32| {
-        format!(
-            r#"{{"heads":8,"hidden_size":{width},"initializer_range":2e-2,"intermediate_size":{inner},"kv_heads":{kv},"#
-        ) + &format!(r#""layers":{layers},"rms_norm_eps":1e-5,"rope_theta":1e6,"tie_word_embeddings":true}}"#)
+        format!(r#"{{"heads":8,"hidden_size":{width},"initializer_range":2e-2,"intermediate_size":{inner},"#)
+            + &format!(r#""kv_heads":{kv},"layers":{layers},"rms_norm_eps":1e-5,"rope_theta":1e6,"#)
+            + r#""tie_word_embeddings":true}"#
     };
     let start = format!(r#""start":{{"random":{}}}"#, size(16, 64, 1, 2));
     let labels = r#""loss":{"alpha":1e0,"kind":"none","temperature":1e0}"#;

@@ -2,10 +2,10 @@
 //!
 //! A lease is a row of files `NAME.N`; the highest number N that is there, its generation, is the owner's.
 //!
-//! - **Taking.** Where the highest generation is free (its file is empty) or its owner is gone, a file with the
-//!   next number is written under another name and linked into place: a link is made once, over NFS too. Then
-//!   everything is looked at again: where a higher number is there now, or the owner before has come back,
-//!   the new file is removed and nothing is taken. Otherwise the lower ones are removed.
+//! - **Taking.** Where the highest generation is free (its file is empty) or its owner is gone, a file with
+//!   the next number is written under another name and linked into place: a link is made once, over NFS too.
+//!   Then everything is looked at again: where a higher number is there now, or the owner before has come
+//!   back, the new file is removed and nothing is taken. Otherwise the lower ones are removed.
 //! - **Letting go.** The owner empties its file and leaves it there. So the highest number never goes down
 //!   while the directory lives, and who acts on an old view of it, in which an earlier generation was free,
 //!   makes a file that exists already, or one below the owner's, and finds so when it looks again.

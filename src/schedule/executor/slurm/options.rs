@@ -73,8 +73,8 @@ mod tests {
         assert!(ignored[1].starts_with("resources.share_process "));
         assert_eq!(
             ignored[2],
-            "resources.threads has no effect with --executor slurm: slurm.cpus says how many CPU threads a run \
-             has"
+            "resources.threads has no effect with --executor slurm: slurm.cpus says how many CPU threads a \
+             run has"
         );
     }
 }
