@@ -5,7 +5,9 @@ use polars_io::prelude::{CsvWriter, ParquetWriter, SerWriter};
 use serde_json::Value;
 
 use super::collect::{Collected, CollectedRun};
-use super::columns::{BASELINE, TRAIN, VALIDATION, VALIDATION_TOKENS, is_configuration_column, name_held_out};
+use super::columns::{
+    BASELINE, TRAIN, VALIDATION, VALIDATION_TOKENS, is_configuration_column, name_held_out,
+};
 use super::error::ReportError;
 use super::flatten::{column, union_of_keys};
 use super::measure;
@@ -44,7 +46,8 @@ pub fn runs(collected: &Collected) -> Result<DataFrame, ReportError> {
         of(VALIDATION_TOKENS, runs, |run| Some(result(run)?.tokens)),
     ]);
     let measured_alone = |metric: &Metric| metric.measured == Measured::Evaluation;
-    let of_teachers = measure::collect_names(runs, |summary| summary.teacher_validation.as_ref(), measured_alone);
+    let of_teachers =
+        measure::collect_names(runs, |summary| summary.teacher_validation.as_ref(), measured_alone);
     columns.extend(of_teachers.iter().map(|name| teacher(name, runs)));
     columns.extend([
         summary("teacher_parameters", runs, |s| s.teacher_parameters),

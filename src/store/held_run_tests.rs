@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::store::checkpoint::{Arrays, CheckpointState};
-use crate::store::records::{FORMAT_VERSION, MetricRow, RunId, Split};
+use crate::store::measured::{MetricRow, Split};
+use crate::store::records::{FORMAT_VERSION, RunId};
 
 type Written = Result<(), StoreError>;
 
@@ -49,11 +50,9 @@ fn row(step: u64) -> MetricRow {
         split: Split::Train,
         learning_rate: None,
         loss: 1.0,
-        hard_loss: 1.0,
-        soft_loss: None,
         grad_norm: None,
         tokens: 1,
-        agreement: None,
+        values: [("hard_loss", Some(1.0))].into_iter().collect(),
     }
 }
 

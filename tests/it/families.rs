@@ -366,6 +366,6 @@ fn every_family_teaches() {
         let bench = Bench::new();
         finish(&bench, &config, 2);
         let rows = bench.dir.metrics().unwrap();
-        assert!(rows.iter().all(|row| row.soft_loss.is_some_and(|loss| loss > 0.0)), "{name}");
+        assert!(rows.iter().all(|row| row.value("soft_loss").is_some_and(|loss| loss > 0.0)), "{name}");
     }
 }

@@ -352,7 +352,6 @@ fn summary(config: &RunConfig, steps: u64, validation: Option<Evaluation>, diver
     }
 }
 
-
 /// The files below a directory with their contents, by relative path.
 pub fn files(directory: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
