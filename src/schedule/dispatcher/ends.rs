@@ -18,7 +18,10 @@ impl Dispatcher<'_> {
         self.trained[index].pause();
         match end {
             End::Elsewhere => self.postpone(index),
-            End::NotBegun => self.board.postpone(index, Duration::ZERO),
+            End::NotBegun => {
+                self.rows.free(index);
+                self.board.postpone(index, Duration::ZERO);
+            }
             End::Left(RunState::Interrupted, _) | End::Lost(_) | End::Failed { .. }
                 if attempt.cut == Some(Cut::TimeLimit) =>
             {
