@@ -99,7 +99,8 @@ pub fn compare(base: &Source, head: &Source, overrides: &Overrides) -> Result<Co
         );
         if !side.damaged.is_empty() {
             notes.push(format!(
-                "{}: `kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them again",
+                "{}: `kdx verify --reset` sets damaged runs aside, and the next `kdx sweep` begins them \
+                 again",
                 side.name
             ));
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
-use super::plan::Job;
+use super::job::Job;
 use crate::spec::{Purpose, RunId};
 use crate::store::RunState;
 
@@ -200,7 +200,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::schedule::Estimate;
-    use crate::schedule::plan::Part;
+    use crate::schedule::job::Part;
     use crate::spec::{FORMAT_VERSION, RunConfig, RunRecord, RunSpec, Stage, TeacherConfig};
 
     /// A job with a made-up cost that learns from the model of another run.

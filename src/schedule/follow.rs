@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::events::Event;
-use super::plan::Job;
+use super::job::Job;
 use crate::store::{MetricRow, MetricsTail, RunDir, RunState, RunStatus, Split, Store, StoreError};
 
 /// Which attempts of a run are news.

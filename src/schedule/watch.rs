@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::board::JobResult;
 use super::events::Event;
 use super::follow::{Follower, Since};
-use super::plan::Job;
+use super::job::Job;
 use super::rows::Rows;
 use super::watcher::Watcher;
 use crate::interrupt::Interrupt;

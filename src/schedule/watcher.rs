@@ -1,7 +1,7 @@
 //! Who looks on while a sweep runs.
 
 use super::events::Event;
-use super::plan::Job;
+use super::job::Job;
 use crate::store::RunState;
 
 /// Looks on while a sweep runs: a terminal's progress bars, plain lines, a program, a test.

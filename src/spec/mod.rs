@@ -1,4 +1,4 @@
-//! What a run is: plain types with serde, which of its keys count, and the random numbers that follow from its
+//! What a run is: plain types with serde, which of its keys count, and the random numbers that follow from
 //! seed. Nothing here reads or writes a file.
 
 mod canonical;

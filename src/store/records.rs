@@ -153,7 +153,8 @@ impl ExperimentRecord {
     }
 }
 
-/// An experiment's record as any version wrote it: the first one had its teachers in place of all that is needed.
+/// An experiment's record as any version wrote it: the first one had its teachers in place of all that is
+/// needed.
 #[derive(Deserialize)]
 struct StoredExperiment {
     format_version: u32,

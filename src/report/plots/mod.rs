@@ -3,6 +3,7 @@
 mod axis;
 mod baseline;
 mod bitmap;
+mod curve_tables;
 mod curves;
 mod error;
 mod figure;

@@ -19,7 +19,7 @@ use super::events::Event;
 use super::executor::error::SweepError;
 use super::executor::{AtInterrupt, Executor, Handle, Message, Report, Request, Stop, Update};
 use super::failure::{Failure, in_words};
-use super::plan::Job;
+use super::job::Job;
 use super::rows::Rows;
 use super::search::{Next, Search};
 use super::watcher::Watcher;

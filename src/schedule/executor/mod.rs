@@ -19,7 +19,7 @@ use std::fmt;
 use self::error::SweepError;
 use super::events::Event;
 use super::failure::Failure;
-use super::plan::Job;
+use super::job::Job;
 use crate::spec::ResourcesConfig;
 use crate::store::RunState;
 

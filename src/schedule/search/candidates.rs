@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::asha::Asha;
 use super::median::Median;
-use crate::schedule::plan::Job;
+use crate::schedule::job::Job;
 use crate::spec::{Better, Pruner, SearchConfig};
 use crate::store::{MetricRow, RunId, RunState, SearchFact};
 

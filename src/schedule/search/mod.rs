@@ -15,7 +15,8 @@ pub use median::{Median, Worse};
 pub(super) use settle::record_stop;
 
 use self::candidates::Candidates;
-use super::plan::{Job, Plan};
+use super::job::Job;
+use super::plan::Plan;
 use crate::spec::{Pruner, SearchConfig};
 use crate::store::{
     FORMAT_VERSION, MetricRow, RunDir, RunId, RunState, SearchFact, SearchLine, SearchLog, Split, Store,

@@ -1,6 +1,6 @@
 //! What is left of a run that is given up.
 
-use crate::schedule::plan::Job;
+use crate::schedule::job::Job;
 use crate::schedule::worker::timestamp;
 use crate::store::{FORMAT_VERSION, RunDir, RunState, RunStatus, RunSummary, Split, Store, StoreError};
 

@@ -21,7 +21,7 @@ use super::{AtInterrupt, End, Executor, Handle, IgnoredKey, Message, Report, Req
 use crate::schedule::device::DeviceName;
 use crate::schedule::events::Event;
 use crate::schedule::failure::{Exit, Failure, in_words, memory_kills};
-use crate::schedule::plan::Job;
+use crate::schedule::job::Job;
 use crate::spec::ResourcesConfig;
 use crate::store::{RunDir, RunState, Store};
 

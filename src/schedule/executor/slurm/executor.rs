@@ -18,7 +18,7 @@ use crate::schedule::executor::{
 };
 use crate::schedule::failure::Failure;
 use crate::schedule::follow::{Follower, Since};
-use crate::schedule::plan::Job;
+use crate::schedule::job::Job;
 use crate::spec::{ResourcesConfig, RunId};
 use crate::store::RunDir;
 

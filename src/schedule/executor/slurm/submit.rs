@@ -8,7 +8,7 @@ use super::options::Options;
 use super::record::{Submission, Submissions, SubmittedTask, new_name};
 use super::script::Script;
 use super::task::steps_of;
-use crate::schedule::plan::Job;
+use crate::schedule::job::Job;
 
 /// What became of a submission.
 #[derive(Debug)]
