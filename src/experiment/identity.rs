@@ -52,16 +52,22 @@ pub enum ResolveError {
         /// The key that names the run.
         key: &'static str,
         /// Why it was not found.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: FindError,
     },
 }
+
+/// Why a run was not found.
+type FindError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Files and the digests of their contents.
+type FileDigests = Vec<(String, String)>;
 
 /// What an experiment is resolved against.
 pub struct Surrounding<'a> {
     /// The digest of a file's content, as hexadecimal digits.
     pub digest: &'a mut dyn FnMut(&Path) -> io::Result<String>,
     /// The record of a run, by the first digits of its id.
-    pub find: &'a dyn Fn(&str) -> Result<RunRecord, Box<dyn std::error::Error + Send + Sync>>,
+    pub find: &'a dyn Fn(&str) -> Result<RunRecord, FindError>,
 }
 
 /// Identifies the runs of an experiment.
@@ -90,7 +96,7 @@ pub fn resolve(experiment: &Experiment, surrounding: Surrounding<'_>) -> Result<
 
 struct Resolver<'a> {
     contents: FileContents<'a>,
-    find: &'a dyn Fn(&str) -> Result<RunRecord, Box<dyn std::error::Error + Send + Sync>>,
+    find: &'a dyn Fn(&str) -> Result<RunRecord, FindError>,
     /// Runs that were found in the store, by what names them.
     stored: HashMap<String, RunRecord>,
     /// The last declared teacher and its run: neighbouring points mostly share it.
@@ -207,7 +213,7 @@ fn has_tokenizer(directory: &Path) -> bool {
 /// What stands for paths in identities, with the files that were read since it was last emptied.
 struct FileContents<'a> {
     digest: &'a mut dyn FnMut(&Path) -> io::Result<String>,
-    known: HashMap<(&'static str, PathBuf), (Content, Vec<(String, String)>)>,
+    known: HashMap<(&'static str, PathBuf), (Content, FileDigests)>,
     files: BTreeMap<String, String>,
 }
 
@@ -226,11 +232,7 @@ impl Contents for FileContents<'_> {
 }
 
 impl FileContents<'_> {
-    fn read(
-        &mut self,
-        key: &'static str,
-        path: &Path,
-    ) -> Result<(Content, Vec<(String, String)>), ResolveError> {
+    fn read(&mut self, key: &'static str, path: &Path) -> Result<(Content, FileDigests), ResolveError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| ResolveError::Read { key, path, source }

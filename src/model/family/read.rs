@@ -90,7 +90,7 @@ fn read_head_dim(
     default: Option<usize>,
 ) -> Result<usize, ModelError> {
     let is_shared = keys.get("head_dim").is_none() && default.is_none();
-    if is_shared && hidden_size % heads != 0 {
+    if is_shared && !hidden_size.is_multiple_of(heads) {
         let expected = format!("a divisor of `hidden_size = {hidden_size}`");
         return Err(keys.refuse("num_attention_heads", expected));
     }
