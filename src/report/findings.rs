@@ -206,8 +206,8 @@ fn one_student(group: &StudentGroup, confidence: f64) -> Option<String> {
         (true, true) if is_better => format!("Distilling beats labels alone by {gap} held-out hard loss"),
         (true, true) => format!("Distilling is worse than labels alone by {gap} held-out hard loss"),
         (true, false) => format!(
-            "Distilling is not told apart from labels alone: {} by {gap} held-out hard loss, an interval that \
-             spans zero",
+            "Distilling is not told apart from labels alone: {} by {gap} held-out hard loss, an interval \
+             that spans zero",
             if is_better { "better" } else { "worse" }
         ),
         (false, _) => format!(

@@ -1,5 +1,5 @@
 //! What a run is: plain types with serde, which of its keys count, and the random numbers that follow from
-//! seed. Nothing here reads or writes a file.
+//! its seed. Nothing here reads or writes a file.
 
 mod canonical;
 pub mod config;

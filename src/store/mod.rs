@@ -4,7 +4,7 @@
 //! runs/                     the store: `--store DIR` or KDX_STORE
 //!   experiments/NAME.json   the newest plan of each experiment
 //!   experiments/NAME.search.jsonl   what its search decided, see [`SearchLog`]
-//!   runs/RUN_ID/            run directories, see [`RunDir`]; those of version 1 are in students/ and teachers/
+//!   runs/RUN_ID/            run directories, see [`RunDir`]; of version 1 in students/ and teachers/
 //!   slurm/NAME/             what was submitted to Slurm for an experiment
 //!   cache/                  what can be made again: tokens, teacher signals, digests
 //! ```

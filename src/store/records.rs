@@ -16,8 +16,8 @@ pub enum RunState {
     Running,
     /// Stopped on request before its end.
     Interrupted,
-    /// Its worker died without a word. No worker writes this: it is what [`RunDir::state`](super::RunDir::state)
-    /// says of a status of `running` that nobody owns any more.
+    /// Its worker died without a word. No worker writes this: it is what
+    /// [`RunDir::state`](super::RunDir::state) says of a status of `running` that nobody owns any more.
     Killed,
     /// Trained to its last step and measured.
     Finished,

@@ -118,30 +118,14 @@ pub fn find_long_files(
     breaches
 }
 
-/// Names the lines that are wider than `most` columns, but for the files in `exceptions`, which may have as many
-/// such lines as stand beside them.
-pub fn find_wide_lines(
-    files: &BTreeMap<String, String>,
-    most: usize,
-    exceptions: &[(&str, usize)],
-) -> Breaches {
+/// Names the lines that are wider than `most` characters.
+pub fn find_wide_lines(files: &BTreeMap<String, String>, most: usize) -> Breaches {
     let mut breaches = Breaches::new();
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (file, text) in files {
-        let allowed = exceptions.iter().find(|(name, _)| name == file).map_or(0, |(_, lines)| *lines);
         let columns = text.lines().map(|line| line.chars().count()).enumerate();
-        let wide: Vec<(usize, usize)> = columns.filter(|(_, columns)| *columns > most).collect();
-        counts.insert(file, wide.len());
-        if wide.len() > allowed {
-            breaches.extend(wide.into_iter().map(|(index, columns)| {
-                format!("{file}:{}: {columns} columns, and {most} are allowed", index + 1)
-            }));
-        }
-    }
-    for (name, lines) in exceptions {
-        if counts.get(name).is_none_or(|count| count < lines) {
-            breaches.push(format!("{name} has fewer wide lines than {lines}, or is gone: mend the list"));
-        }
+        breaches.extend(columns.filter(|(_, columns)| *columns > most).map(|(index, columns)| {
+            format!("{file}:{}: {columns} columns, and {most} are allowed", index + 1)
+        }));
     }
     breaches
 }

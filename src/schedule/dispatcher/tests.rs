@@ -297,7 +297,7 @@ fn the_user_s_first_request_stops_in_good_order_and_the_second_at_once() {
     let mut executor = Scripted::new(1, Vec::new());
     executor.obeys = false;
     let swept = sweep(executor, &["a", "b"], resources(), 2);
-    assert_eq!(swept.states, [RunState::Interrupted, RunState::Planned]);
+    assert_eq!(swept.states, [RunState::Killed, RunState::Planned]);
     assert_eq!(swept.stopped, [Stop::InGoodOrder, Stop::AtOnce].map(|how| ("a".to_owned(), how)));
     assert_eq!(swept.told.iter().filter(|line| *line == "stopping").count(), 1);
 }

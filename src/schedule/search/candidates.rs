@@ -143,7 +143,8 @@ impl Candidates {
             let metric = self.config.metric.as_str();
             let (best, median) = (self.value(worse.best), self.value(worse.median));
             let reason = format!(
-                "median: its best {metric} up to step {} is {best:.4}, the median of {} finished runs {median:.4}",
+                "median: its best {metric} up to step {} is {best:.4}, the median of {} finished runs \
+                 {median:.4}",
                 row.step, worse.runs
             );
             self.stopped.insert(run.clone(), reason.clone());
