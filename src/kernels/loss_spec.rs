@@ -139,7 +139,7 @@ impl Distillation {
     }
 }
 
-/// Sums over the rows of a batch: what an evaluation adds up.
+/// Sums over the rows of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Measured {
     /// Rows.
@@ -163,21 +163,4 @@ pub struct TeacherMeasured {
     pub hard: f64,
     /// Rows whose most likely token, to the teacher, is the target.
     pub correct: u64,
-}
-
-impl std::ops::AddAssign for Measured {
-    fn add_assign(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.hard += other.hard;
-        self.correct += other.correct;
-        if let Some(other) = other.teacher {
-            let teacher = self.teacher.get_or_insert_default();
-            teacher.agreed += other.agreed;
-            teacher.hard += other.hard;
-            teacher.correct += other.correct;
-            if let Some(soft) = other.soft {
-                *teacher.soft.get_or_insert(0.0) += soft;
-            }
-        }
-    }
 }
