@@ -187,6 +187,7 @@ pub fn a_run_stops_while_it_prepares_and_the_next_one_goes_on() {
     let job = job(&record, &held, &cache, device());
     assert_eq!(kdx::distill::train(&job, &mut impatient, &stop).unwrap(), Outcome::Interrupted);
     assert_eq!((signals(&parts, "partial").len(), signals(&parts, "bin").len()), (1, 0));
+    drop(held);
 
     let mut seen = Seen::default();
     let outcome = parts.observed(long(&parts), &mut seen, &Interrupt::new());
