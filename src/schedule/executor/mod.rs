@@ -2,7 +2,7 @@
 //!
 //! An [`Executor`] starts attempts, says what happens to them, and stops them. It decides nothing about a
 //! sweep: what is tried again, given up, paused or left alone is decided in the dispatcher, which owns all
-//! state. docs/adding-executor.md shows how another one is added.
+//! state. docs/adding.md shows how another one is added.
 //!
 //! ```text
 //! local   worker processes of this machine: one a run, or one a device
