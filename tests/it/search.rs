@@ -85,8 +85,16 @@ fn killed_after(place: &Place, lines: usize) {
     wait_for("the log to grow", || log(place).lines().count() >= lines);
     sweep.kill().unwrap();
     sweep.wait().unwrap();
-    // Its worker writes a checkpoint and goes; a run that it still held would be put off.
-    wait_for("the worker to end", || !place.states().contains(&"running".to_owned()));
+    // Its worker writes a checkpoint and goes; a run that it still held, or was about to, would be put off.
+    wait_for("the worker to end", || !has_workers(place) && !place.states().contains(&"running".to_owned()));
+}
+
+/// Whether a process works on the store of a place, by the command lines of all processes.
+fn has_workers(place: &Place) -> bool {
+    let store = place.path().join("runs").display().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut commands = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    commands.any(|command| command.split(|&byte| byte == 0).any(|word| word == store.as_bytes()))
 }
 
 #[test]
