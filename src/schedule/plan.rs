@@ -234,11 +234,8 @@ fn plan_jobs(parts: Vec<(RunRecord, Part)>, store: &Store) -> Result<(Vec<Job>, 
             damaged.push(Damaged { dir, run: record.run_id.clone(), damage });
         }
         let Inspection { state, attempts, summary, .. } = inspection;
-        let estimate = estimator.estimate(record.spec.stage());
-        let job =
-            |estimate| Job { record: record.clone(), part: part.clone(), state, attempts, estimate, summary };
-        match estimate {
-            Ok(estimate) => jobs.push(job(estimate)),
+        match estimator.estimate(record.spec.stage()) {
+            Ok(estimate) => jobs.push(Job { record, part, state, attempts, estimate, summary }),
             Err(source) => {
                 let label = match &part {
                     Part::Point { values, .. } => point_label(values),
@@ -293,6 +290,12 @@ fn add_what_is_needed(
 fn sort_by_needs(parts: Vec<(RunRecord, Part)>) -> Vec<(RunRecord, Part)> {
     let place: HashMap<RunId, usize> =
         parts.iter().enumerate().map(|(index, (record, _))| (record.run_id.clone(), index)).collect();
+    let is_behind = |(index, (record, _)): (usize, &(RunRecord, Part))| {
+        record.spec.needs().into_iter().all(|id| place.get(id).is_none_or(|&need| need < index))
+    };
+    if parts.iter().enumerate().all(is_behind) {
+        return parts;
+    }
     let mut order = Vec::with_capacity(parts.len());
     let mut is_placed = vec![false; parts.len()];
     for index in 0..parts.len() {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::canonical::Object;
 use super::config::{
     DataConfig, EvaluateConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind, SizeConfig,
-    TrainConfig,
+    TeacherConfig, TrainConfig,
 };
 use super::run::{RunKind, RunSpec};
 use super::run_id::RunId;
@@ -109,7 +109,7 @@ fn of_teacher<C: Contents>(teacher: &StageTeacher, contents: &mut C) -> Result<O
     let mut object = of_model(model, "teacher.path", contents)?;
     if *signal == SignalKind::Topk {
         object.set("signal", signal);
-        object.set("top_k", &top_k.unwrap_or(teacher.top_k()));
+        object.set("top_k", &top_k.unwrap_or(TeacherConfig::TOP_K));
     }
     Ok(object)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::error::StoreError;
 use super::file;
@@ -14,12 +15,14 @@ use crate::spec::RunId;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// The places of runs of version 1 that are there, once they were looked for.
+    earlier: OnceLock<Vec<PathBuf>>,
 }
 
 impl Store {
     /// The store at `root`, there or not.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), earlier: OnceLock::new() }
     }
 
     /// Where it is.
@@ -29,8 +32,12 @@ impl Store {
 
     /// The directory of a run, there or not.
     pub fn run_dir(&self, id: &RunId) -> RunDir {
-        let [now, before @ ..] = self.run_places().map(|place| place.join(&id.0));
-        RunDir::new(before.into_iter().find(|path| path.exists()).unwrap_or(now))
+        let [now, before @ ..] = self.run_places();
+        // Most stores have none: a look at each run would cost more than all else that is done for it.
+        let earlier =
+            self.earlier.get_or_init(|| before.into_iter().filter(|place| place.exists()).collect());
+        let before = earlier.iter().map(|place| place.join(&id.0)).find(|path| path.exists());
+        RunDir::new(before.unwrap_or_else(|| now.join(&id.0)))
     }
 
     /// Makes all that was written into the store outlive a power cut.
