@@ -1,9 +1,63 @@
 //! Canonical JSON: equal values have equal bytes. No blanks, sorted keys, one way to write a number.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use serde::Serialize;
-use serde_json::Value;
+use super::config::{AlphaWeighs, DataFormat, LossKind, OnBadRecord, Precision, ScheduleKind, SignalKind};
+use super::run_id::RunId;
+
+/// A value that has one text. A type is added here on purpose, or a key of it does not compile.
+pub(super) trait Canonical {
+    /// Writes the text.
+    fn write(&self, out: &mut String);
+}
+
+/// Types whose JSON is canonical as it is: whole numbers, switches, texts, words.
+macro_rules! as_json {
+    ($($type:ty),+ $(,)?) => {
+        $(impl Canonical for $type {
+            fn write(&self, out: &mut String) {
+                out.push_str(&serde_json::to_string(self).unwrap_or_default());
+            }
+        })+
+    };
+}
+
+as_json!(bool, u32, u64, usize, str, String);
+as_json!(RunId, AlphaWeighs, DataFormat, LossKind, OnBadRecord, Precision, ScheduleKind, SignalKind);
+
+/// Shortest digits and an exponent, whatever a JSON writer likes; -0.0 is 0.0.
+impl Canonical for f64 {
+    fn write(&self, out: &mut String) {
+        // A text takes all that is written to it.
+        let _ = write!(out, "{:e}", if *self == 0.0 { 0.0 } else { *self });
+    }
+}
+
+impl<T: Canonical> Canonical for Option<T> {
+    fn write(&self, out: &mut String) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.push_str("null"),
+        }
+    }
+}
+
+impl<T: Canonical> Canonical for Vec<T> {
+    fn write(&self, out: &mut String) {
+        write_list(['[', ']'], self, out, |value, out| value.write(out));
+    }
+}
+
+impl<T: Canonical> Canonical for BTreeMap<String, T> {
+    fn write(&self, out: &mut String) {
+        write_list(['{', '}'], self, out, |(key, value), out| {
+            key.write(out);
+            out.push(':');
+            value.write(out);
+        });
+    }
+}
 
 /// An object as canonical JSON, key by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,14 +65,14 @@ pub(super) struct Object(BTreeMap<&'static str, String>);
 
 impl Object {
     /// Sets a key.
-    pub(super) fn set(&mut self, key: &'static str, value: &impl Serialize) {
+    pub(super) fn set(&mut self, key: &'static str, value: &impl Canonical) {
         let mut text = String::new();
-        write(&serde_json::to_value(value).unwrap_or_default(), &mut text);
+        value.write(&mut text);
         self.0.insert(key, text);
     }
 
     /// Sets a key unless its value is the default.
-    pub(super) fn set_unless<T: Serialize + PartialEq>(&mut self, key: &'static str, value: &T, default: &T) {
+    pub(super) fn set_unless<T: Canonical + PartialEq>(&mut self, key: &'static str, value: &T, default: &T) {
         if value != default {
             self.set(key, value);
         }
@@ -34,46 +88,21 @@ impl Object {
     /// Sets a key to a list of objects unless that is empty.
     pub(super) fn set_list(&mut self, key: &'static str, objects: Vec<Self>) {
         if !objects.is_empty() {
-            let texts: Vec<String> = objects.into_iter().map(Self::finish).collect();
-            self.0.insert(key, format!("[{}]", texts.join(",")));
+            let mut text = String::new();
+            write_list(['[', ']'], objects, &mut text, |object, out| out.push_str(&object.finish()));
+            self.0.insert(key, text);
         }
     }
 
     /// The text.
     pub(super) fn finish(self) -> String {
-        let mut text = String::from("{");
-        for (index, (key, value)) in self.0.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push_str(&Value::from(*key).to_string());
-            text.push(':');
-            text.push_str(value);
-        }
-        text.push('}');
+        let mut text = String::new();
+        write_list(['{', '}'], &self.0, &mut text, |(key, value), out| {
+            key.write(out);
+            out.push(':');
+            out.push_str(value);
+        });
         text
-    }
-}
-
-/// Writes a value.
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(object) => {
-            let mut entries: Vec<(&String, &Value)> = object.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            write_list(['{', '}'], entries, out, |(key, value), out| {
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                write(value, out);
-            });
-        }
-        Value::Array(items) => write_list(['[', ']'], items, out, write),
-        // Shortest digits and an exponent, whatever the JSON writer likes; -0.0 is 0.0.
-        Value::Number(number) if number.is_f64() => {
-            let number = number.as_f64().unwrap_or_default();
-            out.push_str(&format!("{:e}", if number == 0.0 { 0.0 } else { number }));
-        }
-        scalar => out.push_str(&scalar.to_string()),
     }
 }
 
@@ -95,33 +124,34 @@ fn write_list<T>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn text(value: Value) -> String {
+    fn text(value: &impl Canonical) -> String {
         let mut out = String::new();
-        write(&value, &mut out);
+        value.write(&mut out);
         out
     }
 
     #[test]
     fn equal_values_have_equal_texts() {
+        let map = BTreeMap::from([("b".to_owned(), vec![1.0, 0.25]), ("a \"é\n".to_owned(), Vec::new())]);
+        assert_eq!(text(&map), r#"{"a \"é\n":[],"b":[1e0,2.5e-1]}"#);
+        assert_eq!(text(&-0.0), text(&0.0));
+        assert_ne!(text(&1e-4), text(&1.0000000000000002e-4));
+        assert_eq!(text(&vec![Some(7_usize), None]), "[7,null]");
         assert_eq!(
-            text(json!({"b": [1, 2.0, null], "a": {"y": true, "x": "é\n"}})),
-            "{\"a\":{\"x\":\"é\\n\",\"y\":true},\"b\":[1,2e0,null]}"
+            (text(&true), text(&LossKind::ForwardKl)),
+            ("true".to_owned(), r#""forward_kl""#.to_owned())
         );
-        assert_eq!(text(json!(-0.0)), text(json!(0.0)));
-        assert_ne!(text(json!(1e-4)), text(json!(1.0000000000000002e-4)));
     }
 
     #[test]
     fn a_new_key_with_its_default_changes_no_text() {
         let mut old = Object::default();
-        old.set_unless("epochs", &3, &1);
+        old.set_unless("epochs", &3_usize, &1);
         let mut new = Object::default();
         new.set_unless("only_in_this_test", &0.5, &0.5);
-        new.set_unless("epochs", &3, &1);
+        new.set_unless("epochs", &3_usize, &1);
         assert_eq!(old, new);
         new.set_unless("only_in_this_test", &0.25, &0.5);
         assert_eq!(new.finish(), "{\"epochs\":3,\"only_in_this_test\":2.5e-1}");

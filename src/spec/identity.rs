@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::canonical::Object;
+use super::canonical::{Canonical, Object};
 use super::config::{
     DataConfig, EvaluateConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind, SizeConfig,
     TeacherConfig, TrainConfig,
@@ -36,13 +34,21 @@ pub trait Contents {
 }
 
 /// What stands for a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A file's digest.
     File(String),
     /// The digests of files in a directory, by their names.
     Directory(BTreeMap<String, String>),
+}
+
+impl Canonical for Content {
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::File(digest) => digest.write(out),
+            Self::Directory(files) => files.write(out),
+        }
+    }
 }
 
 impl RunSpec {
