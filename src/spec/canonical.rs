@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::config::{AlphaWeighs, DataFormat, LossKind, OnBadRecord, Precision, ScheduleKind, SignalKind};
-use super::run_id::RunId;
-
 /// A value that has one text. A type is added here on purpose, or a key of it does not compile.
 pub(super) trait Canonical {
     /// Writes the text.
@@ -15,7 +12,7 @@ pub(super) trait Canonical {
 /// Types whose JSON is canonical as it is: whole numbers, switches, texts, words.
 macro_rules! as_json {
     ($($type:ty),+ $(,)?) => {
-        $(impl Canonical for $type {
+        $(impl $crate::spec::canonical::Canonical for $type {
             fn write(&self, out: &mut String) {
                 out.push_str(&serde_json::to_string(self).unwrap_or_default());
             }
@@ -24,7 +21,7 @@ macro_rules! as_json {
 }
 
 as_json!(bool, u32, u64, usize, str, String);
-as_json!(RunId, AlphaWeighs, DataFormat, LossKind, OnBadRecord, Precision, ScheduleKind, SignalKind);
+pub(super) use as_json;
 
 /// Shortest digits and an exponent, whatever a JSON writer likes; -0.0 is 0.0.
 impl Canonical for f64 {
@@ -125,6 +122,7 @@ fn write_list<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::config::LossKind;
 
     fn text(value: &impl Canonical) -> String {
         let mut out = String::new();

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::canonical::{Canonical, Object};
+use super::canonical::{Canonical, Object, as_json};
 use super::config::{
-    DataConfig, EvaluateConfig, OptimizerConfig, PathList, ScheduleConfig, SignalKind, SizeConfig,
-    TeacherConfig, TrainConfig,
+    AlphaWeighs, DataConfig, DataFormat, EvaluateConfig, LossKind, OnBadRecord, OptimizerConfig, PathList,
+    Precision, ScheduleConfig, ScheduleKind, SignalKind, SizeConfig, TeacherConfig, TrainConfig,
 };
 use super::run::{RunKind, RunSpec};
 use super::run_id::RunId;
@@ -41,6 +41,8 @@ pub enum Content {
     /// The digests of files in a directory, by their names.
     Directory(BTreeMap<String, String>),
 }
+
+as_json!(RunId, AlphaWeighs, DataFormat, LossKind, OnBadRecord, Precision, ScheduleKind, SignalKind);
 
 impl Canonical for Content {
     fn write(&self, out: &mut String) {
