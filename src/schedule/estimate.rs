@@ -54,6 +54,19 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// What a run took that is finished; its operations are not known.
+    pub fn of_finished(summary: &RunSummary) -> Self {
+        Self {
+            parameters: summary.parameters,
+            teacher_parameters: summary.teacher_parameters,
+            steps: summary.steps,
+            tokens: summary.tokens,
+            memory: summary.peak_memory,
+            gpu_memory: 0,
+            flops: 0.0,
+        }
+    }
+
     /// Bytes of a device's memory at the peak, roughly.
     pub fn memory_on(&self, device: &DeviceName) -> u64 {
         if device.is_cpu() { self.memory } else { self.gpu_memory }
@@ -264,7 +277,7 @@ impl Speed {
     /// The median over finished runs, or a short measurement where there are none.
     pub fn of<'a>(finished: impl Iterator<Item = (&'a Estimate, &'a RunSummary)>) -> Self {
         let mut speeds: Vec<f64> = finished
-            .filter(|(_, summary)| summary.wall_seconds > 0.0)
+            .filter(|(estimate, summary)| estimate.flops > 0.0 && summary.wall_seconds > 0.0)
             .map(|(estimate, summary)| estimate.flops / summary.wall_seconds)
             .collect();
         speeds.sort_by(f64::total_cmp);

@@ -7,7 +7,7 @@ use miette::Diagnostic;
 use rayon::prelude::*;
 use thiserror::Error;
 
-use super::estimate::{EstimateError, Estimator, Speed};
+use super::estimate::{Estimate, EstimateError, Estimator, Speed};
 use super::job::{Job, Part, point_label};
 use crate::experiment::{self, Experiment, ResolveError, Resolved};
 use crate::spec::{FORMAT_VERSION, NeededRun, PlannedRun, Purpose, RunId, RunRecord};
@@ -234,7 +234,14 @@ fn plan_jobs(parts: Vec<(RunRecord, Part)>, store: &Store) -> Result<(Vec<Job>, 
             damaged.push(Damaged { dir, run: record.run_id.clone(), damage });
         }
         let Inspection { state, attempts, summary, .. } = inspection;
-        match estimator.estimate(record.spec.stage()) {
+        let estimate = match (estimator.estimate(record.spec.stage()), &summary) {
+            // What it was made of may be gone, and is not needed any more.
+            (Err(_), Some(summary)) if matches!(part, Part::Need(_)) && state == RunState::Finished => {
+                Ok(Estimate::of_finished(summary))
+            }
+            (estimate, _) => estimate,
+        };
+        match estimate {
             Ok(estimate) => jobs.push(Job { record, part, state, attempts, estimate, summary }),
             Err(source) => {
                 let label = match &part {

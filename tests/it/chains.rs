@@ -128,3 +128,26 @@ fn a_run_that_is_not_in_the_store_is_named_with_its_key() {
     assert!(!output.status.success());
     assert!(text.contains("`student.run` names no run of the store") && text.contains("0123abcd"), "{text}");
 }
+
+#[test]
+fn a_finished_run_starts_and_teaches_others_without_what_it_was_made_of() {
+    let place = Place::new(&TINY.replace("baseline = true\n", "").replace("[1.0, 4.0]", "[1.0]"));
+    place.succeeds(&["sweep", "tiny.toml"]);
+    let name = |path: &PathBuf| path.file_name().expect("an id").to_string_lossy().into_owned();
+    let (student, teacher) = (name(&place.runs()[0]), name(&place.needs()[0]));
+    place.succeeds(&["rm", &teacher]);
+    let file = fs::read_to_string(place.path().join("tiny.toml")).expect("a file");
+    let (data, rest) = file.split_once("[teacher]").expect("a teacher");
+    let (_, rest) = rest.split_once("[student]").expect("a student");
+    let (sizes, rest) = rest.split_once("[train]").expect("a training");
+    let (train, _) = rest.split_once("[grid]").expect("a grid");
+    let taught = format!("{data}[teacher]\nrun = \"{student}\"\n[student]{sizes}[train]{train}");
+    fs::write(place.path().join("taught.toml"), taught).expect("a file");
+    let started = format!("{data}[loss]\nkind = \"none\"\n[student]\nrun = \"{student}\"\n[train]{train}");
+    fs::write(place.path().join("started.toml"), started).expect("a file");
+    for file in ["taught.toml", "started.toml"] {
+        let text = place.succeeds(&["sweep", file]);
+        assert!(text.contains("1 finished"), "{file}: {text}");
+    }
+    assert!(place.runs().iter().chain(&place.needs()).all(|run| !run.ends_with(&teacher)));
+}
